@@ -1,0 +1,1 @@
+"""The bundle: a student with everything it needs, and proof that it is what it says."""

@@ -1,0 +1,142 @@
+"""`manifest.yaml`: what the student is, what it expects, what it must not depart from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from understudy.configuration import Config
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "int8", "uint8"]
+"""`int8` is the symmetric Q/DQ file that TensorRT takes; `uint8` its CPU twin, which must never reach TensorRT."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Grid(Config):
+    """The bird's-eye grid in ego: H along y, W along x, cells of `cell_m`, lower corner at the minima."""
+
+    x_range_m: tuple[float, float]
+    y_range_m: tuple[float, float]
+    z_range_m: tuple[float, float]
+    cell_m: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Grid:
+        for name, (low, high) in (("x", self.x_range_m), ("y", self.y_range_m), ("z", self.z_range_m)):
+            if not low < high:
+                raise ValueError(f"{name}_range_m: {low} is not below {high}")
+        for name, (low, high) in (("x", self.x_range_m), ("y", self.y_range_m)):
+            cells = (high - low) / self.cell_m
+            if abs(cells - round(cells)) > 1e-3:
+                raise ValueError(f"{name}_range_m spans {cells:.3f} cells of {self.cell_m} m; a whole number is needed")
+        return self
+
+    @property
+    def width(self) -> int:
+        """Cells along x."""
+        return round((self.x_range_m[1] - self.x_range_m[0]) / self.cell_m)
+
+    @property
+    def height(self) -> int:
+        """Cells along y."""
+        return round((self.y_range_m[1] - self.y_range_m[0]) / self.cell_m)
+
+
+class DetectedClass(Config):
+    """A class of the student and the score from which a detection counts."""
+
+    name: str
+    score_threshold: float = Field(ge=0, le=1)
+
+
+class PointsInput(Config):
+    """The graph takes raw points: `points (N, 4)`, `ego_from_sensor (3, 4)`, `intensity_factor (1,)`, all float32."""
+
+    kind: Literal["points"] = "points"
+    point_fields: tuple[str, ...] = ("x", "y", "z", "intensity")
+    uses_intensity: bool = False
+    max_points: int = Field(200_000, gt=0)
+
+
+class PillarsInput(Config):
+    """The graph takes grouped points: `pillars (V, P, 4)` float32 in ego, `num_points (V,)` and `cells (V,)` int32."""
+
+    kind: Literal["pillars"] = "pillars"
+    point_fields: tuple[str, ...] = ("x", "y", "z", "intensity")
+    uses_intensity: bool = True
+    max_points: int = Field(200_000, gt=0)
+    max_points_per_pillar: int = Field(20, gt=0)
+    max_pillars: int = Field(12_000, gt=0)
+
+
+class Tensor(Config):
+    """An input or output of the graph; a string in the shape names a dimension that may vary."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Model(Config):
+    """One ONNX file of the bundle; its hash is in `files`."""
+
+    file: str
+    opset: int
+    ir_version: int
+
+
+class Tolerance(Config):
+    """How far one rung of the parity ladder may depart from the reference rung, box against box.
+
+    A box is matched to the nearest reference box of its class. Boxes whose score is within `score` of the class's
+    threshold may be missing on either side.
+    """
+
+    min_matched: float = Field(ge=0, le=1)
+    position_m: float = Field(gt=0)
+    size_m: float = Field(gt=0)
+    yaw_rad: float = Field(gt=0)
+    score: float = Field(gt=0)
+
+
+class Fingerprints(Config):
+    """What the student was made from."""
+
+    recipe: str = ""
+    data: str = ""
+    calibration: str = ""
+    weights: str = ""
+
+
+class Manifest(Config):
+    """Everything a vehicle must know about a student; only the rig is its own."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    task: Literal["detection"] = "detection"
+    classes: tuple[DetectedClass, ...] = Field(min_length=1)
+    grid: Grid
+    input: Annotated[PointsInput | PillarsInput, Field(discriminator="kind")]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    models: dict[Precision, Model]
+    tolerances: dict[Precision, Tolerance]
+    files: dict[str, Sha256]
+    fingerprints: Fingerprints = Fingerprints()
+    ledger: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _every_model_has_a_hash(self) -> Manifest:
+        missing = [model.file for model in self.models.values() if model.file not in self.files]
+        if missing or "fp32" not in self.models:
+            raise ValueError(f"models without a hash in files: {missing}" if missing else "models has no fp32 entry")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in label order."""
+        return tuple(entry.name for entry in self.classes)

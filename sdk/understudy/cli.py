@@ -1,0 +1,111 @@
+"""The command `understudy VERB`. Verbs come from the installed packages through entry points, so a vehicle without
+torch shows what it can do and says what to install for the rest.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import click
+import typer
+
+from understudy.errors import UnderstudyError
+
+GROUP = "understudy.commands"
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a verb needs beyond the runtime: modules to be importable and the extra that installs them."""
+
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules that are not installed."""
+        return [name for name in self.modules if importlib.util.find_spec(name) is None]
+
+
+def needs(*modules: str, extra: str) -> Callable[[FunctionT], FunctionT]:
+    """Marks a command with the modules it needs, so that it is offered only where it can run."""
+
+    def mark(function: FunctionT) -> FunctionT:
+        function.needs = Needs(modules, extra)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def build_app() -> typer.Typer:
+    """The application with every verb whose needs are met."""
+    app = typer.Typer(
+        name="understudy",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="From a big teacher to a compact student on the vehicle: distill, quantize, compile, replay, profile.",
+    )
+
+    @app.callback()
+    def root(verbose: bool = typer.Option(False, "--verbose", "-v", help="Log what the library does.")) -> None:
+        level = logging.DEBUG if verbose else logging.WARNING
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        _add(app, entry_point)
+    return app
+
+
+def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
+    function = entry_point.load()
+    required: Needs = getattr(function, "needs", Needs())
+    if required.missing:
+        app.command(
+            entry_point.name,
+            help=f"Not available: needs `pip install 'understudy[{required.extra}]'`.",
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+        )(_unavailable(entry_point.name, required))
+    else:
+        app.command(entry_point.name)(function)
+
+
+def _unavailable(name: str, required: Needs) -> Callable[[], None]:
+    def refuse() -> None:
+        raise UnderstudyError(
+            f"understudy {name}",
+            found=f"{', '.join(required.missing)} not installed",
+            remedy=f"pip install 'understudy[{required.extra}]'",
+        )
+
+    return refuse
+
+
+def main() -> None:
+    """Runs the command line: 0 on success, 1 when a check found a difference, 2 on wrong input (one line, no trace)."""
+    try:
+        status = build_app()(standalone_mode=False)
+    except UnderstudyError as error:
+        sys.exit(_refuse(str(error)))
+    except click.ClickException as error:
+        sys.exit(_refuse(error.format_message()))
+    except click.exceptions.Abort:
+        sys.exit(_refuse("interrupted"))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return 2

@@ -1,0 +1,87 @@
+"""One way to read and write checked YAML: frozen, nothing extra allowed, errors that name file and field."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from understudy.errors import InputError, UnderstudyError
+
+
+class Config(BaseModel):
+    """Base of every configuration record: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping read with the safe loader.
+
+    Raises:
+        InputError: when the file is missing, is not YAML or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}", found="no such file", remedy="check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}", found=str(error), wanted="a YAML file") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}", found=type(values).__name__, wanted="a YAML mapping")
+    return values
+
+
+def read_config(path: Path, kind: type[ConfigT], error: type[UnderstudyError] = InputError) -> ConfigT:
+    """Reads and checks a configuration file.
+
+    Raises:
+        UnderstudyError: of type `error`, naming the file and the first field that is wrong.
+    """
+    return check_config(read_yaml(path), kind, str(path), error)
+
+
+def check_config(values: Any, kind: type[ConfigT], source: str, error: type[UnderstudyError] = InputError) -> ConfigT:
+    """Checks already parsed values; `source` names where they came from in the message."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields) if len(first["loc"]) == 1 else "see the documentation"
+            raise error(
+                f"{source}: unknown key {where}{more}", wanted=f"one of: {known}", remedy="remove or correct it"
+            ) from None
+        raise error(f"{source}: {where}{more}", found=repr(first.get("input"))[:80], wanted=first["msg"]) from None
+
+
+def write_yaml(path: Path, config: BaseModel) -> None:
+    """Writes a configuration so that `read_config` gives an equal one."""
+    path.write_text(dump_yaml(config), encoding="utf-8")
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """The configuration as YAML, in field order."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, width=100)
+
+
+def content_hash(config: BaseModel) -> str:
+    """SHA-256 of the configuration's canonical JSON: equal contents, equal hash, however the file was written."""
+    return hashlib.sha256(config.model_dump_json(exclude_none=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Boxes to and from other people's conventions, one module each."""

@@ -1,0 +1,1 @@
+"""Data sets behind one typed interface: frames and labels, lazy and indexed."""

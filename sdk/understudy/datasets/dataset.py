@@ -1,0 +1,47 @@
+"""The interface every data set keeps: lazy, indexed, picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from understudy.boxes import Boxes, Segments
+from understudy.frame import Frame
+from understudy.rig import Rig
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One frame with what is known about it.
+
+    Attributes:
+        key: name of the frame within its data set, stable over runs.
+        frame: what the sensors saw.
+        rig: the rig it was seen with (KITTI's differs from frame to frame).
+        boxes: labelled boxes in ego, or None when the frame has no labels.
+        segments: class of each point, by LiDAR name; empty when there are none.
+    """
+
+    key: str
+    frame: Frame
+    rig: Rig
+    boxes: Boxes | None
+    segments: dict[str, Segments]
+
+
+class Dataset(Protocol):
+    """Samples by number. `fingerprint` changes when any file that matters changes."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that the boxes' labels count in."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names and sizes of the files, and over the descriptions' contents."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample, read from disk now."""

@@ -1,0 +1,144 @@
+"""What a vehicle differs in: its sensors, where they sit and what they deliver. One YAML file with a content hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from understudy.configuration import Config, content_hash, read_config, write_yaml
+from understudy.errors import GeometryError
+from understudy.pose import Pose
+
+Triple = tuple[float, float, float]
+Quadruple = tuple[float, float, float, float]
+
+
+class Mounting(Config):
+    """Where a sensor sits: the pose that carries points from its frame to ego (REP 103, ego at ground level)."""
+
+    translation_m: Triple
+    rotation_wxyz: Quadruple = (1.0, 0.0, 0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _is_a_pose(self) -> Mounting:
+        try:
+            self.pose()
+        except GeometryError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def pose(self) -> Pose:
+        """`ego_from_sensor`."""
+        return Pose.from_quaternion(self.rotation_wxyz, self.translation_m)
+
+    @classmethod
+    def from_pose(cls, ego_from_sensor: Pose) -> Mounting:
+        """The mounting that a pose describes."""
+        x, y, z = (float(value) for value in ego_from_sensor.translation_m)
+        qw, qx, qy, qz = (float(value) for value in ego_from_sensor.quaternion_wxyz)
+        return cls(translation_m=(x, y, z), rotation_wxyz=(qw, qx, qy, qz))
+
+
+class Lidar(Config):
+    """A LiDAR of the rig."""
+
+    kind: Literal["lidar"] = "lidar"
+    frame_id: str = ""
+    """Frame id its messages carry; empty accepts any."""
+    ego_from_sensor: Mounting
+    intensity_scale: float = Field(1.0, gt=0)
+    """Raw intensity that means 1: 1.0 for KITTI, 255 for nuScenes and most drivers."""
+    time_offset_ns: int = 0
+    """Added to a message's stamp to get the sweep's reference time."""
+
+
+class Camera(Config):
+    """A pinhole camera of the rig, optical frame: z forward, x right, y down."""
+
+    kind: Literal["camera"] = "camera"
+    frame_id: str = ""
+    """Frame id its messages carry; empty accepts any."""
+    ego_from_sensor: Mounting
+    width_px: int = Field(gt=0)
+    height_px: int = Field(gt=0)
+    fx_px: float = Field(gt=0)
+    fy_px: float = Field(gt=0)
+    cx_px: float
+    cy_px: float
+    distortion: tuple[float, ...] = ()
+    """Plumb-bob coefficients k1, k2, p1, p2, k3; empty when images are rectified."""
+    time_offset_ns: int = 0
+
+    def intrinsic_matrix(self) -> NDArray[np.float64]:
+        """The `(3, 3)` camera matrix."""
+        return np.array([[self.fx_px, 0.0, self.cx_px], [0.0, self.fy_px, self.cy_px], [0.0, 0.0, 1.0]])
+
+    def project(self, points_ego: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`(N, 3)` ego points to `(N, 2)` pixels (u right, v down) and `(N,)` depths in metres; no distortion applied."""
+        points = self.ego_from_sensor.pose().inverse().apply(points_ego)
+        depth_m = points[:, 2]
+        safe_depth_m = np.where(np.abs(depth_m) < 1e-9, 1e-9, depth_m)
+        u_px = self.fx_px * points[:, 0] / safe_depth_m + self.cx_px
+        v_px = self.fy_px * points[:, 1] / safe_depth_m + self.cy_px
+        return np.stack([u_px, v_px], axis=1), depth_m
+
+
+Sensor = Annotated[Lidar | Camera, Field(discriminator="kind")]
+
+
+class Rig(Config):
+    """All sensors of a vehicle by name."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    sensors: dict[str, Sensor]
+
+    @property
+    def lidars(self) -> dict[str, Lidar]:
+        """LiDARs by name, in the file's order."""
+        return {name: sensor for name, sensor in self.sensors.items() if isinstance(sensor, Lidar)}
+
+    @property
+    def cameras(self) -> dict[str, Camera]:
+        """Cameras by name, in the file's order."""
+        return {name: sensor for name, sensor in self.sensors.items() if isinstance(sensor, Camera)}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the contents."""
+        return content_hash(self)
+
+    def lidar(self, name: str | None = None) -> tuple[str, Lidar]:
+        """The LiDAR called `name`, or the only one.
+
+        Raises:
+            GeometryError: when there is none of that name, or no name was given and there is not exactly one.
+        """
+        lidars = self.lidars
+        if name is None and len(lidars) == 1:
+            return next(iter(lidars.items()))
+        if name is None or name not in lidars:
+            raise GeometryError(
+                f"rig {self.name}: LiDAR {name or '(not named)'}",
+                found=", ".join(lidars) or "no LiDAR",
+                wanted="one by name",
+            )
+        return name, lidars[name]
+
+    def write(self, path: Path) -> None:
+        """Writes the YAML file that `read_rig` reads."""
+        write_yaml(path, self)
+
+
+def read_rig(path: Path) -> Rig:
+    """Reads a rig file.
+
+    Raises:
+        InputError: when the file is missing or is not YAML.
+        GeometryError: when a key is unknown or a value cannot be right.
+    """
+    return read_config(path, Rig, GeometryError)

@@ -1,0 +1,1 @@
+"""Where networks are made: teachers, students, distillation, export. torch lives here and nowhere else."""
