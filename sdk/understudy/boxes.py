@@ -74,7 +74,8 @@ class Boxes:
     @classmethod
     def concatenate(cls, parts: Sequence[Boxes]) -> Boxes:
         """Several sets over the same classes as one; optional columns stay only where all parts have them."""
-        assert parts and all(part.class_names == parts[0].class_names for part in parts)
+        assert parts
+        assert all(part.class_names == parts[0].class_names for part in parts)
         columns = {}
         for column in fields(cls):
             values = [getattr(part, column.name) for part in parts]
@@ -142,4 +143,5 @@ class Segments:
 
 def wrap_angle(angle_rad: NDArray[np.floating]) -> NDArray[np.floating]:
     """Angles to [-pi, pi)."""
-    return cast("NDArray[np.floating]", (angle_rad + np.pi) % (2 * np.pi) - np.pi)
+    wrapped: NDArray[np.floating] = (angle_rad + np.pi) % (2 * np.pi) - np.pi
+    return wrapped

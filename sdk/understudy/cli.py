@@ -1,5 +1,7 @@
-"""The command `understudy VERB`. Verbs come from the installed packages through entry points, so a vehicle without
-torch shows what it can do and says what to install for the rest.
+"""The command `understudy VERB`.
+
+Verbs come from the installed packages through entry points, so a vehicle without torch shows what it can do and says
+what to install for the rest.
 """
 
 from __future__ import annotations

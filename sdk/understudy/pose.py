@@ -1,4 +1,4 @@
-"""Rigid transforms named so that composition proves itself: `ego_from_lidar @ lidar_from_camera` is `ego_from_camera`."""
+"""Rigid transforms whose names prove their composition: `ego_from_lidar @ lidar_from_camera = ego_from_camera`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pose:
         if identity_error > _ORTHONORMAL_TOLERANCE or np.linalg.det(rotation) < 0:
             raise GeometryError(
                 "pose rotation",
-                found=f"a matrix {identity_error:.2g} away from orthonormal, determinant {np.linalg.det(rotation):+.3f}",
+                found=f"{identity_error:.2g} away from orthonormal, determinant {np.linalg.det(rotation):+.3f}",
                 wanted="a right-handed rotation",
                 remedy="check the calibration's axis order and units",
             )

@@ -127,7 +127,7 @@ class Manifest(Config):
     tolerances: dict[Precision, Tolerance]
     files: dict[str, Sha256]
     fingerprints: Fingerprints = Fingerprints()
-    ledger: dict[str, Any] = {}
+    ledger: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _every_model_has_a_hash(self) -> Manifest:
