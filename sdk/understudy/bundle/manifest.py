@@ -112,15 +112,25 @@ class Fingerprints(Config):
     weights: str = ""
 
 
-class Manifest(Config):
-    """Everything a vehicle must know about a student; only the rig is its own."""
+class Contract(Config):
+    """What a network takes and says, whatever it runs in: enough to build a pipeline around an engine."""
 
-    schema_version: Literal[1] = 1
     name: str
     task: Literal["detection"] = "detection"
     classes: tuple[DetectedClass, ...] = Field(min_length=1)
     grid: Grid
     input: Annotated[PointsInput | PillarsInput, Field(discriminator="kind")]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in label order."""
+        return tuple(entry.name for entry in self.classes)
+
+
+class Manifest(Contract):
+    """Everything a vehicle must know about a student; only the rig is its own."""
+
+    schema_version: Literal[1] = 1
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     models: dict[Precision, Model]
@@ -135,8 +145,3 @@ class Manifest(Config):
         if missing or "fp32" not in self.models:
             raise ValueError(f"models without a hash in files: {missing}" if missing else "models has no fp32 entry")
         return self
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names in label order."""
-        return tuple(entry.name for entry in self.classes)
