@@ -21,6 +21,11 @@ import typer
 from understudy.errors import UnderstudyError
 
 GROUP = "understudy.commands"
+CHAIN = (
+    *("scenes", "train", "distill", "evaluate", "export", "quantize", "pack", "compile", "inspect"),
+    *("compare", "record", "replay", "latency", "report", "rig", "doctor"),
+)
+"""The order in which verbs are listed: the order in which a student is made."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -63,33 +68,38 @@ def build_app() -> typer.Typer:
         level = logging.DEBUG if verbose else logging.WARNING
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
-    for entry_point in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry_point in sorted(entry_points(group=GROUP), key=_place_in_chain):
         _add(app, entry_point)
     return app
 
 
+def _place_in_chain(entry_point: EntryPoint) -> tuple[int, str]:
+    place = CHAIN.index(entry_point.name) if entry_point.name in CHAIN else len(CHAIN)
+    return place, entry_point.name
+
+
 def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
-    function = entry_point.load()
+    try:
+        function = entry_point.load()
+    except (ImportError, AttributeError) as error:
+        _add_unavailable(app, entry_point.name, found=str(error), remedy="reinstall the package that brings this verb")
+        return
     required: Needs = getattr(function, "needs", Needs())
     if required.missing:
-        app.command(
-            entry_point.name,
-            help=f"Not available: needs `pip install 'understudy[{required.extra}]'`.",
-            context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
-        )(_unavailable(entry_point.name, required))
+        found = f"{', '.join(required.missing)} not installed"
+        _add_unavailable(app, entry_point.name, found, remedy=f"pip install 'understudy[{required.extra}]'")
     else:
         app.command(entry_point.name)(function)
 
 
-def _unavailable(name: str, required: Needs) -> Callable[[], None]:
-    def refuse() -> None:
-        raise UnderstudyError(
-            f"understudy {name}",
-            found=f"{', '.join(required.missing)} not installed",
-            remedy=f"pip install 'understudy[{required.extra}]'",
-        )
+def _add_unavailable(app: typer.Typer, name: str, found: str, remedy: str) -> None:
+    """A verb that cannot run here still stands in the list, and says why when it is called."""
 
-    return refuse
+    def refuse() -> None:
+        raise UnderstudyError(f"understudy {name}", found=found, remedy=remedy)
+
+    lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command(name, help=f"Not available here: {remedy}.", context_settings=lenient)(refuse)
 
 
 def main() -> None:
