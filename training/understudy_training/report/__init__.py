@@ -1,0 +1,1 @@
+"""One page that shows what was made and how it was proven."""
