@@ -1,0 +1,18 @@
+"""Bridges between a student's and a teacher's widths; they are trained with the student and stay behind."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """A 1x1 convolution, written as a matrix because features arrive sampled at places: `(..., C)` to `(..., C')`."""
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(student_channels, teacher_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The student's features in the teacher's width."""
+        projected: Tensor = self.project(features)
+        return projected

@@ -1,0 +1,52 @@
+"""Reading bird's-eye maps at metric places, so that maps of any stride can be compared."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from understudy.bundle.manifest import Grid
+
+POINTS_PER_BOX = 9
+_LOCAL = ((1, 1), (-1, 1), (-1, -1), (1, -1), (0, 0), (1, 0), (0, 1), (-1, 0), (0, -1))
+
+
+def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
+    """A map's values at places, bilinear between cell centres, zero outside.
+
+    Args:
+        dense: `(B, C, h, w)` over the grid's area, whatever its stride; rows along y, columns along x.
+        places_m: `(B, P, 2)` x, y in ego.
+        grid: the area.
+
+    Returns:
+        `(B, P, C)` in float32.
+    """
+    low = places_m.new_tensor([grid.x_range_m[0], grid.y_range_m[0]])
+    high = places_m.new_tensor([grid.x_range_m[1], grid.y_range_m[1]])
+    normalized = 2 * (places_m - low) / (high - low) - 1
+    values = functional.grid_sample(dense.float(), normalized[:, :, None, :], align_corners=False)
+    return values[..., 0].transpose(1, 2)
+
+
+def box_points(geometry: Tensor) -> Tensor:
+    """Nine places per box: the four corners, the centre and the middles of the four edges.
+
+    Args:
+        geometry: `(B, N, 7)` boxes in ego.
+
+    Returns:
+        `(B, N, 9, 2)` x, y in ego.
+    """
+    local = geometry.new_tensor(_LOCAL) * geometry[..., None, 3:5] / 2
+    cos, sin = geometry[..., 6:7].cos(), geometry[..., 6:7].sin()
+    x = cos * local[..., 0] - sin * local[..., 1] + geometry[..., 0:1]
+    y = sin * local[..., 0] + cos * local[..., 1] + geometry[..., 1:2]
+    return torch.stack([x, y], dim=-1)
+
+
+def sample_boxes(dense: Tensor, geometry: Tensor, grid: Grid) -> Tensor:
+    """A map's values at the nine places of each box: `(B, N, 9, C)`."""
+    places_m = box_points(geometry)
+    values = sample_map(dense, places_m.flatten(1, 2), grid)
+    return values.unflatten(1, (geometry.shape[1], POINTS_PER_BOX))
