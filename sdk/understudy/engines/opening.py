@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Literal, get_args
 
-from understudy.bundle.manifest import Contract
+from understudy.bundle.bundle import Bundle
+from understudy.bundle.manifest import Contract, Precision
 from understudy.engines.engine import Engine
+from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.errors import EngineError
 
 REFERENCE_GROUP = "understudy.engines"
+
+Runtime = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +24,46 @@ class OpenedModel:
 
     contract: Contract
     engine: Engine
+
+
+def open_engine(
+    bundle: Bundle, precision: Precision, runtime: Runtime | str = "onnxruntime", threads: int = 1
+) -> Engine:
+    """The bundle's model of a precision in a runtime.
+
+    Raises:
+        EngineError: when the runtime is unknown, missing or must not run this precision.
+        BundleError: when the bundle has no such precision.
+    """
+    refuse_uint8_in_tensorrt(precision, runtime)
+    model = bundle.model(precision)
+    match runtime:
+        case "onnxruntime":
+            return OnnxRuntimeEngine(model, threads=threads)
+        case "onnxruntime-cuda":
+            return OnnxRuntimeEngine(model, threads=threads, provider="cuda")
+        case "onnxruntime-tensorrt":
+            return OnnxRuntimeEngine(model, threads=threads, provider="tensorrt")
+        case "tensorrt":
+            raise EngineError(
+                "runtime tensorrt",
+                found="no TensorRT execution in this version; `understudy compile` builds the engine file only",
+                wanted="onnxruntime",
+                remedy="run with --runtime onnxruntime, or onnxruntime-tensorrt on a machine with an NVIDIA GPU",
+            )
+        case _:
+            raise EngineError("runtime", found=runtime, wanted=" or ".join(get_args(Runtime)))
+
+
+def refuse_uint8_in_tensorrt(precision: str, runtime: str) -> None:
+    """TensorRT takes the CPU twin with a mere warning and clips it at 127; so it never gets there."""
+    if precision == "uint8" and "tensorrt" in runtime:
+        raise EngineError(
+            f"precision uint8 in runtime {runtime}",
+            found="the CPU twin, which TensorRT silently clips",
+            wanted="int8",
+            remedy="use --precision int8",
+        )
 
 
 def open_reference(run: Path, *, threads: int = 1) -> OpenedModel:

@@ -1,0 +1,173 @@
+"""ONNX Runtime behind the engine contract: the default everywhere. The only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Literal, cast
+
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.errors import EngineError
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+
+_PROVIDERS: dict[Provider, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeEngine:
+    """One ONNX file in one session: sequential, deterministic, all graph optimizations.
+
+    Args:
+        model: the ONNX file.
+        threads: threads within an operator; 1 gives the same bits on every machine of one kind.
+        provider: where it runs. ONNX Runtime falls back silently; here a fallback is an error.
+
+    Raises:
+        EngineError: when ONNX Runtime is missing, refuses the file, or would run elsewhere than asked.
+    """
+
+    def __init__(self, model: Path, *, threads: int = 1, provider: Provider = "cpu") -> None:
+        if threads < 1:
+            raise EngineError("threads", found=threads, wanted="1 or more")
+        runtime = _import_onnxruntime()
+        self._session = _open_session(runtime, model, threads, provider)
+        _refuse_fallback(self._session.get_providers(), provider)
+        self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self._outputs]
+        self._description = f"onnxruntime {runtime.__version__}, {provider}, {threads} thread{'s' * (threads > 1)}"
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What must be fed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What comes back."""
+        return self._outputs
+
+    @property
+    def description(self) -> str:
+        """Runtime, version, provider and threads."""
+        return self._description
+
+    def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Runs once and waits; the arrays returned are the caller's.
+
+        Raises:
+            EngineError: when the engine is closed, or a feed is missing, unknown, of another dtype or shape.
+        """
+        if self._session is None:
+            raise EngineError("engine", found="closed", wanted="open", remedy="open it again")
+        check_feeds(self._inputs, feeds)
+        try:
+            values = self._session.run(self._output_names, feeds)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base of their own
+            raise EngineError("onnxruntime run", found=_first_line(error)) from error
+        return dict(zip(self._output_names, values, strict=True))
+
+    def close(self) -> None:
+        """Frees the session; further calls are an error. Closing twice is harmless."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def available_providers() -> tuple[str, ...]:
+    """Providers of the installed ONNX Runtime; empty when it is not installed. Listed does not mean usable."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ()
+    return tuple(_import_onnxruntime().get_available_providers())
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        remedy = "pip install 'understudy[cpu]'"
+        raise EngineError("onnxruntime", found=_first_line(error), wanted="ONNX Runtime", remedy=remedy) from error
+    return cast(ModuleType, onnxruntime)
+
+
+def _open_session(runtime: ModuleType, model: Path, threads: int, provider: Provider) -> Any:
+    if not model.is_file():
+        raise EngineError(f"{model}", found="no such file", wanted="an ONNX file")
+    wanted = _PROVIDERS[provider]
+    if wanted[0] not in runtime.get_available_providers():
+        raise EngineError(
+            "onnxruntime provider",
+            found=", ".join(runtime.get_available_providers()),
+            wanted=wanted[0],
+            remedy="pip uninstall onnxruntime, then pip install 'understudy[gpu]'",
+        )
+    try:
+        return runtime.InferenceSession(str(model), _session_options(runtime, threads), providers=list(wanted))
+    except Exception as error:  # see __call__
+        raise EngineError(f"{model}", found=_first_line(error), wanted="a model ONNX Runtime accepts") from error
+
+
+def _session_options(runtime: ModuleType, threads: int) -> Any:
+    """Options of every session.
+
+    Memory patterns are off: they are cached per input shape, and every sweep has another number of points.
+    """
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    options.enable_mem_pattern = False
+    options.log_severity_level = _ERRORS_ONLY
+    return options
+
+
+def _refuse_fallback(found: list[str], provider: Provider) -> None:
+    wanted = _PROVIDERS[provider][0]
+    if wanted not in found:
+        raise EngineError(
+            "onnxruntime provider",
+            found=f"fell back to {', '.join(found)}",
+            wanted=wanted,
+            remedy="check the driver and the CUDA libraries with `understudy doctor`",
+        )
+
+
+def _spec(node: Any) -> TensorSpec:
+    dtype = _DTYPES.get(node.type)
+    if dtype is None:
+        raise EngineError(f"tensor {node.name}", found=node.type, wanted=", ".join(sorted(_DTYPES)))
+    shape = tuple(size if isinstance(size, int) else str(size or "?") for size in node.shape)
+    return TensorSpec(node.name, dtype, shape)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,181 @@
+"""The one path from sensor data to results, for node, replay, evaluation, parity and latency alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from understudy.boxes import Boxes
+from understudy.bundle.bundle import open_bundle
+from understudy.bundle.manifest import Contract, PillarsInput, Precision, Tensor
+from understudy.bundle.signature import refuse_unless_signature
+from understudy.engines.engine import Arrays, Engine
+from understudy.engines.opening import open_engine
+from understudy.errors import EngineError, FrameError, GeometryError
+from understudy.frame import Frame, PointCloud
+from understudy.plausibility import refuse_impossible_cloud, refuse_impossible_mounting
+from understudy.rig import Lidar, Rig
+
+Feeds = dict[str, NDArray[Any]]
+
+
+class Pipeline:
+    """`pipeline(frame)` is exactly `boxes(engine(prepare(frame)))`; the three steps are public for who times them.
+
+    Args:
+        contract: what the network takes and says.
+        engine: the network; shared by `with_rig`, closed by whoever opened it or by this context manager.
+        rig: the vehicle's sensors.
+        lidar: which LiDAR of the rig is the student's; may be left out when there is one.
+
+    Raises:
+        GeometryError: when the rig has no such LiDAR, or it sits where no LiDAR sits.
+        BundleError: when the engine's tensors are not those of the contract.
+    """
+
+    def __init__(self, contract: Contract, engine: Engine, rig: Rig, *, lidar: str | None = None) -> None:
+        _refuse_other_signature(contract, engine)
+        self.contract = contract
+        self.engine = engine
+        self.rig = rig
+        self._lidar_asked = lidar
+        self.lidar, sensor = rig.lidar(lidar)
+        refuse_impossible_mounting(rig, self.lidar, sensor)
+        self._frame_id = sensor.frame_id
+        self._intensity_scale = sensor.intensity_scale if contract.input.uses_intensity else None
+        self._feeds = _feeder(contract, sensor)
+        self._thresholds = np.array([entry.score_threshold for entry in contract.classes], np.float32)
+        self._class_names = contract.class_names
+
+    def __call__(self, frame: Frame) -> Boxes:
+        """Detections in ego, best first.
+
+        Raises:
+            FrameError: when this frame cannot be used; the next one may be.
+            GeometryError: when its frame id, units or intensity are not the rig's.
+        """
+        return self.boxes(self.engine(self.prepare(frame)))
+
+    def prepare(self, frame: Frame) -> Feeds:
+        """The engine's inputs; raw points are passed on without a copy."""
+        cloud = frame.clouds.get(self.lidar)
+        if cloud is None:
+            seen = ", ".join(frame.clouds) or "no cloud"
+            raise FrameError("frame", found=seen, wanted=f"a cloud of {self.lidar}")
+        self._refuse_unusable(cloud)
+        return self._feeds(cloud)
+
+    def boxes(self, outputs: Arrays) -> Boxes:
+        """Rows of the outputs at or above their class's threshold, by descending score, ties in the graph's order."""
+        scores, labels = outputs["scores"], outputs["labels"]
+        if not (np.isfinite(scores).all() and labels.min(initial=0) >= 0):
+            raise EngineError("network output", found="scores that are not finite or labels below 0", wanted="scores")
+        if labels.max(initial=0) >= len(self._class_names):
+            raise EngineError(
+                "network output", found=f"label {labels.max()}", wanted=f"0..{len(self._class_names) - 1}"
+            )
+        kept = np.flatnonzero((scores >= self._thresholds[labels]) & (scores > 0))
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        geometry = outputs["boxes"][kept]
+        if not np.isfinite(geometry).all():
+            raise EngineError("network output", found="boxes that are not finite", wanted="finite boxes")
+        return Boxes(geometry, labels[kept], self._class_names, scores=scores[kept])
+
+    def with_rig(self, rig: Rig, *, lidar: str | None = None) -> Pipeline:
+        """The same student behind another rig; the engine is shared, the LiDAR's name kept unless another is given."""
+        return Pipeline(self.contract, self.engine, rig, lidar=lidar or self._lidar_asked)
+
+    def close(self) -> None:
+        """Closes the engine."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _refuse_unusable(self, cloud: PointCloud) -> None:
+        if cloud.frame_id and self._frame_id and cloud.frame_id != self._frame_id:
+            raise GeometryError(
+                f"cloud of {self.lidar}: frame_id",
+                found=cloud.frame_id,
+                wanted=self._frame_id,
+                remedy="correct the topic or the rig's frame_id",
+            )
+        if not 0 < len(cloud) <= self.contract.input.max_points:
+            raise FrameError(
+                f"cloud of {self.lidar}",
+                found=f"{len(cloud)} points",
+                wanted=f"1 to {self.contract.input.max_points} (max_points of the student)",
+            )
+        refuse_impossible_cloud(cloud, self.lidar, self._intensity_scale)
+
+
+def open_pipeline(
+    bundle_path: Path, rig: Rig, precision: Precision | None = None, threads: int = 1, lidar: str | None = None
+) -> Pipeline:
+    """Bundle and rig to a pipeline on this CPU; the default precision is the fastest the bundle has.
+
+    Raises:
+        UnderstudyError: when bundle, rig and runtime do not fit together.
+    """
+    bundle = open_bundle(bundle_path)
+    engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
+    return Pipeline(bundle.manifest, engine, rig, lidar=lidar)
+
+
+def _refuse_other_signature(contract: Contract, engine: Engine) -> None:
+    inputs, outputs = (
+        [Tensor(name=spec.name, dtype=spec.dtype, shape=spec.shape) for spec in specs]
+        for specs in (engine.inputs, engine.outputs)
+    )
+    refuse_unless_signature(contract, inputs, outputs, engine.description)
+
+
+def _feeder(contract: Contract, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
+    if isinstance(contract.input, PillarsInput):
+        return _pillars_feeder(contract, contract.input, lidar)
+    return _points_feeder(lidar)
+
+
+def _points_feeder(lidar: Lidar) -> Callable[[PointCloud], Feeds]:
+    ego_from_sensor = _ego_from_sensor(lidar)
+    intensity_factor = np.array([1.0 / lidar.intensity_scale], np.float32)
+
+    def feeds(cloud: PointCloud) -> Feeds:
+        return {"points": cloud.points, "ego_from_sensor": ego_from_sensor, "intensity_factor": intensity_factor}
+
+    return feeds
+
+
+def _pillars_feeder(contract: Contract, pillars_input: PillarsInput, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
+    from understudy.pillars import group_points
+
+    ego_from_sensor = _ego_from_sensor(lidar)
+    intensity_factor = np.float32(1.0 / lidar.intensity_scale)
+
+    def feeds(cloud: PointCloud) -> Feeds:
+        points_ego = np.empty_like(cloud.points)
+        np.matmul(cloud.points[:, :3], ego_from_sensor[:, :3].T, out=points_ego[:, :3])
+        points_ego[:, :3] += ego_from_sensor[:, 3]
+        np.clip(cloud.points[:, 3] * intensity_factor, 0.0, 1.0, out=points_ego[:, 3])
+        grouped = group_points(
+            points_ego, contract.grid, pillars_input.max_points_per_pillar, pillars_input.max_pillars
+        )
+        return {"pillars": grouped.points, "num_points": grouped.num_points, "cells": grouped.cells}
+
+    return feeds
+
+
+def _ego_from_sensor(lidar: Lidar) -> NDArray[np.float32]:
+    """`(3, 4)` float32."""
+    return np.ascontiguousarray(lidar.ego_from_sensor.pose().matrix[:3], dtype=np.float32)

@@ -1,0 +1,93 @@
+"""Whether a cloud and a rig can be what they claim: units, ranges, mounting. Wrong geometry is never guessed around."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.errors import FrameError, GeometryError
+from understudy.frame import PointCloud
+from understudy.rig import Lidar, Rig
+
+_SAMPLES = 2048
+_FARTHEST_M = 1000.0
+_NEAREST_M = 1.0
+_HIGHEST_M = 5.0
+_FARTHEST_MOUNTING_M = 30.0
+_INTENSITY_MARGIN = 1.5
+_INTENSITY_FLOOR = 1.0 / 250.0
+_OUTLIERS = 0.01
+
+
+def refuse_impossible_mounting(rig: Rig, name: str, lidar: Lidar) -> None:
+    """Raises GeometryError when a LiDAR would sit below the road, above 5 m or beside the vehicle."""
+    x_m, y_m, z_m = lidar.ego_from_sensor.translation_m
+    if not 0.0 <= z_m <= _HIGHEST_M:
+        raise GeometryError(
+            f"rig {rig.name}: LiDAR {name} height above the road",
+            found=f"{z_m:g} m",
+            wanted=f"0 to {_HIGHEST_M:g} m",
+            remedy="ego is on the ground, z up, in metres; correct translation_m",
+        )
+    if max(abs(x_m), abs(y_m)) > _FARTHEST_MOUNTING_M:
+        raise GeometryError(
+            f"rig {rig.name}: LiDAR {name} position",
+            found=f"x {x_m:g} m, y {y_m:g} m",
+            wanted=f"within {_FARTHEST_MOUNTING_M:g} m of the vehicle",
+            remedy="translation_m is in metres, in ego",
+        )
+
+
+def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: float | None) -> None:
+    """Looks at about two thousand points of a cloud.
+
+    Args:
+        cloud: the sweep, in the sensor's frame.
+        sensor: its name, for the message.
+        intensity_scale: raw intensity that means 1, or None when the student does not look at intensity.
+
+    Raises:
+        FrameError: when there is no finite point, or none farther than a metre (a blocked sensor).
+        GeometryError: when distances or intensities are in another unit than the rig says.
+    """
+    sample = _finite_sample(cloud.points, sensor)
+    reach_m = np.abs(sample[:, :3]).max(axis=1)
+    if reach_m.max() < _NEAREST_M:
+        raise FrameError(
+            f"cloud of {sensor}",
+            found=f"no point farther than {reach_m.max():.3g} m",
+            wanted=f"points beyond {_NEAREST_M:g} m",
+            remedy="the sensor is blocked or its points are not in metres",
+        )
+    if np.count_nonzero(reach_m > _FARTHEST_M) * 2 > len(reach_m):
+        raise GeometryError(
+            f"cloud of {sensor}",
+            found=f"most points beyond {_FARTHEST_M:g} m",
+            wanted="metres",
+            remedy="the points look like millimetres; convert them in the driver",
+        )
+    if intensity_scale is not None:
+        _refuse_impossible_intensity(sample[:, 3], sensor, intensity_scale)
+
+
+def _finite_sample(points: NDArray[np.float32], sensor: str) -> NDArray[np.float32]:
+    """Finite points at an odd stride, so that an organized cloud is not sampled along one ring."""
+    sample = points[:: (len(points) // _SAMPLES) | 1]
+    finite = sample[np.isfinite(sample[:, :3]).all(axis=1)]
+    if not len(finite):
+        finite = points[np.isfinite(points[:, :3]).all(axis=1)]
+    if not len(finite):
+        raise FrameError(f"cloud of {sensor}", found=f"{len(points)} points, none finite", wanted="finite points")
+    return finite
+
+
+def _refuse_impossible_intensity(intensity: NDArray[np.float32], sensor: str, scale: float) -> None:
+    brightest = float(np.fmax.reduce(intensity))
+    too_bright = np.count_nonzero(intensity > _INTENSITY_MARGIN * scale)
+    if too_bright > _OUTLIERS * len(intensity) or not brightest > _INTENSITY_FLOOR * scale:
+        raise GeometryError(
+            f"cloud of {sensor}: raw intensity",
+            found=f"up to {brightest:g}",
+            wanted=f"up to about {scale:g}, the rig's intensity_scale",
+            remedy="set intensity_scale to the raw value that means 1",
+        )

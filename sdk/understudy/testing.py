@@ -1,0 +1,231 @@
+"""Builders for tests: small rigs, clouds, frames, contracts, a fake engine, and a real points-to-boxes ONNX of 20 kB.
+
+Nothing here is random by itself: whoever wants noise passes a generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from understudy.bundle.bundle import Bundle, PackedModel, write_bundle
+from understudy.bundle.manifest import (
+    Contract,
+    DetectedClass,
+    Grid,
+    PillarsInput,
+    PointsInput,
+    Precision,
+    Tensor,
+    Tolerance,
+)
+from understudy.bundle.signature import expected_inputs, expected_outputs
+from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.errors import EngineError
+from understudy.frame import Frame, PointCloud
+from understudy.rig import Camera, Lidar, Mounting, Rig
+
+CLASS_NAMES = ("car", "truck", "pedestrian", "cyclist")
+TINY_MAX_DETECTIONS = 16
+
+_CLASS_SIZES_M = np.array([[4.2, 1.8, 1.6], [8.0, 2.5, 3.2], [0.7, 0.7, 1.7], [1.8, 0.7, 1.7]], np.float32)
+_LOOSE = Tolerance(min_matched=0.9, position_m=0.3, size_m=0.3, yaw_rad=0.3, score=0.15)
+
+
+def simple_rig(*, intensity_scale: float = 1.0, height_m: float = 1.8, camera: bool = False) -> Rig:
+    """A vehicle with one LiDAR on the roof, level and facing forward, and perhaps a camera beside it."""
+    sensors: dict[str, Lidar | Camera] = {
+        "lidar": Lidar(
+            frame_id="lidar",
+            ego_from_sensor=Mounting(translation_m=(1.0, 0.0, height_m)),
+            intensity_scale=intensity_scale,
+        )
+    }
+    if camera:
+        sensors["front"] = Camera(
+            frame_id="front",
+            ego_from_sensor=Mounting(translation_m=(1.5, 0.0, 1.6), rotation_wxyz=(0.5, -0.5, 0.5, -0.5)),
+            width_px=160,
+            height_px=96,
+            fx_px=120.0,
+            fy_px=120.0,
+            cx_px=80.0,
+            cy_px=48.0,
+        )
+    return Rig(name="simple", sensors=sensors)
+
+
+def road_cloud(
+    rng: np.random.Generator,
+    num_points: int = 2000,
+    *,
+    objects_m: Sequence[tuple[float, float]] = ((8.0, 2.0), (-6.0, -4.0)),
+    reach_m: float = 15.0,
+    height_m: float = 1.8,
+    intensity_scale: float = 1.0,
+    stamp_ns: int = 0,
+    frame_id: str = "lidar",
+) -> PointCloud:
+    """A flat road with a dense block of returns at each of `objects_m`, seen by the LiDAR of `simple_rig`.
+
+    Args:
+        rng: where the noise comes from.
+        num_points: points in all; half of them on the objects.
+        objects_m: x, y of each object in ego.
+        reach_m: half the side of the square of road.
+        height_m: height of the LiDAR above the road.
+        intensity_scale: largest raw intensity.
+        stamp_ns: time of the sweep.
+        frame_id: name of the sensor's frame.
+    """
+    points = np.empty((num_points, 4), np.float32)
+    points[:, :2] = rng.uniform(-reach_m, reach_m, (num_points, 2))
+    points[:, 2] = rng.normal(0.0, 0.02, num_points)
+    on_object = np.array_split(np.arange(num_points // 2), max(len(objects_m), 1))
+    for indices, center in zip(on_object, objects_m, strict=False):
+        points[indices, :2] = np.array(center) + rng.uniform(-0.9, 0.9, (len(indices), 2))
+        points[indices, 2] = rng.uniform(0.3, 1.6, len(indices))
+    points[:, :3] -= np.array([1.0, 0.0, height_m], np.float32)
+    points[:, 3] = rng.uniform(0.05, 1.0, num_points) * intensity_scale
+    return PointCloud(points, stamp_ns=stamp_ns, frame_id=frame_id)
+
+
+def frame_of(cloud: PointCloud, sensor: str = "lidar") -> Frame:
+    """A frame that holds this cloud and nothing else."""
+    return Frame(stamp_ns=cloud.stamp_ns, clouds={sensor: cloud})
+
+
+def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_intensity: bool = False) -> Contract:
+    """A detector of four classes on a grid of 32 x 32 cells of a metre.
+
+    Args:
+        kind: "points" or "pillars".
+        score_threshold: the same for each class.
+        uses_intensity: whether the student looks at intensity.
+    """
+    points = PointsInput(uses_intensity=uses_intensity, max_points=150_000)
+    pillars = PillarsInput(uses_intensity=uses_intensity, max_points_per_pillar=8, max_pillars=1024)
+    return Contract(
+        name="tiny",
+        classes=tuple(DetectedClass(name=name, score_threshold=score_threshold) for name in CLASS_NAMES),
+        grid=Grid(x_range_m=(-16.0, 16.0), y_range_m=(-16.0, 16.0), z_range_m=(0.1, 3.0), cell_m=1.0),
+        input={"points": points, "pillars": pillars}[kind],
+    )
+
+
+class FakeEngine:
+    """An engine whose answer is a function of its feeds; counts its calls and keeps the last feeds.
+
+    Args:
+        contract: whose inputs and outputs it declares.
+        answer: from feeds to outputs; must return arrays of its own.
+    """
+
+    def __init__(self, contract: Contract, answer: Callable[[Arrays], Mapping[str, NDArray[Any]]]) -> None:
+        self._inputs = tuple(_spec(tensor) for tensor in expected_inputs(contract))
+        self._outputs = tuple(_spec(tensor) for tensor in expected_outputs(contract))
+        self._answer = answer
+        self.num_calls = 0
+        self.last_feeds: Arrays = {}
+        self.closed = False
+
+    @classmethod
+    def detecting(
+        cls, contract: Contract, boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int]
+    ) -> FakeEngine:
+        """An engine that says the same boxes whatever it is fed."""
+        geometry = np.array(boxes, np.float32).reshape(-1, 7)
+
+        def answer(feeds: Arrays) -> Mapping[str, NDArray[Any]]:
+            return {
+                "boxes": geometry.copy(),
+                "scores": np.array(scores, np.float32),
+                "labels": np.array(labels, np.int32),
+            }
+
+        return cls(contract, answer)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What must be fed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What comes back."""
+        return self._outputs
+
+    @property
+    def description(self) -> str:
+        """That it is no real engine."""
+        return "fake engine"
+
+    def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Checks the feeds as a real engine does, then answers."""
+        if self.closed:
+            raise EngineError("engine", found="closed", wanted="open", remedy="open it again")
+        check_feeds(self._inputs, feeds)
+        self.num_calls += 1
+        self.last_feeds = feeds
+        return dict(self._answer(feeds))
+
+    def close(self) -> None:
+        """Further calls are an error."""
+        self.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:
+    """Writes a real ONNX from raw points to boxes, with the names, dtypes and operators of an exported student.
+
+    Occupancy by ScatterND, two convolutions, 3x3 peaks, TopK of 16; no matrix product, so every target takes it. A
+    dense block of points becomes a box of its class's usual size at the cell's centre. It does not look at intensity.
+    """
+    import onnx
+
+    from understudy.tiny_graph import build_tiny_graph
+
+    model = build_tiny_graph(contract or tiny_contract(), _CLASS_SIZES_M, TINY_MAX_DETECTIONS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def tiny_bundle(folder: Path, *, precisions: Sequence[Precision] = ("fp32",), score_threshold: float = 0.3) -> Bundle:
+    """A bundle around the tiny model; every precision asked for is the same FP32 file under another name."""
+    contract = tiny_contract(score_threshold=score_threshold)
+    path = write_tiny_model(folder.parent / f"{folder.name}-model.onnx", contract)
+    return write_bundle(
+        folder,
+        contract,
+        {precision: PackedModel(path, opset=18, ir_version=10) for precision in precisions},
+        inputs=expected_inputs(contract),
+        outputs=tiny_outputs(),
+        tolerances=dict.fromkeys(precisions, _LOOSE),
+    )
+
+
+def tiny_outputs() -> tuple[Tensor, ...]:
+    """Outputs of the tiny model: the contract's, of a fixed number of rows."""
+    fixed = [
+        tensor.model_copy(update={"shape": (TINY_MAX_DETECTIONS, *tensor.shape[1:])})
+        for tensor in expected_outputs(tiny_contract())
+    ]
+    return tuple(fixed)
+
+
+def _spec(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(tensor.name, tensor.dtype, tensor.shape)
