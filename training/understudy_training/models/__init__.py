@@ -1,0 +1,1 @@
+"""The pillar detector family: one configuration, from teacher to the smallest student."""

@@ -1,0 +1,92 @@
+"""The graph that is deployed: one cloud in, boxes out. The model says how it is cut; the exporter asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from understudy_training.models.encoders import OccupancyMap, PillarFeatureNet
+
+if TYPE_CHECKING:
+    from understudy_training.models.detector import PillarDetector
+
+OUTPUT_NAMES = ("boxes", "scores", "labels")
+_EXAMPLE_LENGTH = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class ExportSpec:
+    """Everything an exporter needs to know about a model.
+
+    Attributes:
+        module: the module to export, in evaluation mode; positional tensors in, a tuple of tensors out.
+        example: one tensor per input.
+        input_names: names in the order of `example`.
+        output_names: names in the order of the module's outputs.
+        dynamic: by input name, the axes that vary and the name of each.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    dynamic: Mapping[str, Mapping[int, str]]
+
+
+class BoxesFromPoints(nn.Module):
+    """Raw points of one sensor to boxes in ego."""
+
+    def __init__(self, detector: PillarDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, points: Tensor, ego_from_sensor: Tensor, intensity_factor: Tensor) -> tuple[Tensor, ...]:
+        """`(N, 4)` points in the sensor's frame with raw intensity, `(3, 4)` transform, `(1,)` 1/intensity scale.
+
+        The transform is written as products of columns: SM75 has no FP32 matrix product in TensorRT-RTX, and a product
+        with one row of the transform per axis rounds alike in every runtime.
+        """
+        encoder = self.detector.encoder
+        assert isinstance(encoder, OccupancyMap)
+        sensor_x, sensor_y, sensor_z, intensity = points.unbind(1)
+        x, y, z = (
+            sensor_x * row[0] + sensor_y * row[1] + sensor_z * row[2] + row[3] for row in ego_from_sensor.unbind(0)
+        )
+        return _boxes_of_map(self.detector, encoder.map_from_columns(x, y, z, intensity * intensity_factor))
+
+
+class BoxesFromPillars(nn.Module):
+    """Points that the host has moved to ego and grouped, to boxes in ego."""
+
+    def __init__(self, detector: PillarDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, pillars: Tensor, num_points: Tensor, cells: Tensor) -> tuple[Tensor, ...]:
+        """`(V, P, 4)` float32, `(V,)` int32 and `(V,)` int32, as `understudy.pillars.group_points` gives them."""
+        encoder = self.detector.encoder
+        assert isinstance(encoder, PillarFeatureNet)
+        return _boxes_of_map(self.detector, encoder.map_from_pillars(pillars, num_points, cells))
+
+
+def _boxes_of_map(detector: PillarDetector, bev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    found = detector.decode(detector.from_map(bev))
+    return found.boxes[0], found.scores[0], found.labels[0]
+
+
+def export_spec_of(detector: PillarDetector) -> ExportSpec:
+    """The cut at raw points for an occupancy encoder, at grouped points for learned pillars."""
+    if isinstance(detector.encoder, OccupancyMap):
+        example = (torch.rand(_EXAMPLE_LENGTH, 4), torch.eye(3, 4), torch.ones(1))
+        names = ("points", "ego_from_sensor", "intensity_factor")
+        return ExportSpec(BoxesFromPoints(detector).eval(), example, names, OUTPUT_NAMES, {"points": {0: "N"}})
+    pillars = torch.rand(_EXAMPLE_LENGTH, detector.encoder.config.max_points_per_pillar, 4)
+    num_points = torch.ones(_EXAMPLE_LENGTH, dtype=torch.int32)
+    example = (pillars, num_points, torch.arange(_EXAMPLE_LENGTH, dtype=torch.int32))
+    names = ("pillars", "num_points", "cells")
+    dynamic = {name: {0: "V"} for name in names}
+    return ExportSpec(BoxesFromPillars(detector).eval(), example, names, OUTPUT_NAMES, dynamic)

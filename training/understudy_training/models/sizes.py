@@ -1,0 +1,106 @@
+"""The size classes: a table of widths, measured in multiply-accumulates on the design grid."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from understudy.bundle.manifest import Grid
+from understudy.configuration import Config
+from understudy.errors import RecipeError
+from understudy_training.models.config import (
+    Backbone,
+    DetectorConfig,
+    Encoder,
+    Head,
+    LearnedPillarEncoder,
+    OccupancyEncoder,
+    Three,
+)
+
+Size = Literal["teacher", "medium", "small", "nano"]
+
+DESIGN_GRID = Grid(x_range_m=(0.0, 69.12), y_range_m=(-39.68, 39.68), z_range_m=(-1.0, 3.0), cell_m=0.16)
+"""KITTI's range in 496 x 432 cells, heights above the road: what the limits below are counted on."""
+
+GMAC_LIMITS: dict[Size, float] = {"teacher": 50.0, "medium": 9.0, "small": 3.1, "nano": 1.5}
+
+
+class SizeRow(Config):
+    """One row of the table."""
+
+    encoder: Encoder
+    widths: Three
+    layers: Three
+    neck_width: int
+    head: Head
+    output_stride: int
+
+
+SIZES: dict[Size, SizeRow] = {
+    "teacher": SizeRow(
+        encoder=LearnedPillarEncoder(channels=64),
+        widths=(64, 128, 256),
+        layers=(3, 5, 5),
+        neck_width=128,
+        head=Head(width=64, branch_width=64),
+        output_stride=2,
+    ),
+    "medium": SizeRow(
+        encoder=OccupancyEncoder(height_slices=12, intensity_slices=4),
+        widths=(32, 64, 128),
+        layers=(3, 5, 5),
+        neck_width=48,
+        head=Head(width=48, branch_width=32),
+        output_stride=4,
+    ),
+    "small": SizeRow(
+        encoder=OccupancyEncoder(height_slices=10),
+        widths=(32, 64, 64),
+        layers=(1, 2, 3),
+        neck_width=32,
+        head=Head(width=32, branch_width=16),
+        output_stride=4,
+    ),
+    "nano": SizeRow(
+        encoder=OccupancyEncoder(height_slices=10),
+        widths=(16, 32, 64),
+        layers=(2, 3, 3),
+        neck_width=32,
+        head=Head(width=16, branch_width=16),
+        output_stride=4,
+    ),
+}
+
+
+def detector_config(
+    size: Size,
+    grid: Grid,
+    class_names: tuple[str, ...],
+    *,
+    strides: Three = (2, 2, 2),
+    output_stride: int | None = None,
+) -> DetectorConfig:
+    """The detector of a size class on a grid.
+
+    Args:
+        size: row of the table.
+        grid: bird's-eye grid in ego.
+        class_names: classes in label order.
+        strides: of the three backbone stages; (1, 2, 2) keeps a coarse grid's resolution.
+        output_stride: grid cells per output cell; None takes the table's.
+
+    Raises:
+        RecipeError: when there is no such size.
+    """
+    if size not in SIZES:
+        raise RecipeError("detector size", found=size, wanted=f"one of: {', '.join(get_args(Size))}")
+    row = SIZES[size]
+    return DetectorConfig(
+        grid=grid,
+        class_names=class_names,
+        encoder=row.encoder,
+        backbone=Backbone(widths=row.widths, layers=row.layers, strides=strides),
+        neck_width=row.neck_width,
+        output_stride=output_stride or row.output_stride,
+        head=row.head,
+    )
