@@ -54,7 +54,13 @@ def _draw_panel(axes: Axes, panel: BirdsEye, range_m: float) -> None:
     _outline(axes, panel.labels, LABEL_COLOR, width=3.4, alpha=0.45)
     _outline(axes, panel.detections, panel.color, width=1.3, alpha=1.0)
     axes.plot(0, 0, marker="^", color=INK, markersize=7)
-    axes.set(xlim=(-range_m, range_m), ylim=(-range_m, range_m), aspect="equal", xlabel="left - right [m]", ylabel="forward [m]")
+    axes.set(
+        xlim=(-range_m, range_m),
+        ylim=(-range_m, range_m),
+        aspect="equal",
+        xlabel="left - right [m]",
+        ylabel="forward [m]",
+    )
     axes.set_title(panel.title, fontsize=11, color=INK, loc="left")
     _quiet(axes)
 
