@@ -1,0 +1,80 @@
+"""What every reader needs of the disk: clouds, JSON and fingerprints, with errors that name the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.errors import InputError
+
+
+def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
+    """A file of float32 records, such as a KITTI or nuScenes sweep, as `(N, num_fields)`.
+
+    Raises:
+        InputError: when the file is missing, empty, or does not hold a whole number of records.
+    """
+    try:
+        values = np.fromfile(path, dtype=np.uint8)
+    except FileNotFoundError:
+        raise InputError(f"{path}", found="no such file", wanted="a LiDAR sweep") from None
+    record_bytes = 4 * num_fields
+    if len(values) == 0:
+        raise InputError(f"{path}", found="an empty file", wanted="a LiDAR sweep", remedy="copy the file again")
+    if len(values) % record_bytes:
+        raise InputError(
+            f"{path}",
+            found=f"{len(values)} bytes",
+            wanted=f"a multiple of {record_bytes} ({num_fields} float32 per point)",
+            remedy="the file is cut short or of another format; copy it again",
+        )
+    return values.view("<f4").reshape(-1, num_fields)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        InputError: when the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}", found=str(error), wanted="JSON") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file.
+
+    Raises:
+        InputError: when the file is missing or is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}", found="no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}", found=str(error), wanted="a text file") from error
+
+
+def fingerprint(root: Path, bulky: Iterable[Path], descriptions: Iterable[Path]) -> str:
+    """SHA-256 over the names and sizes of bulky files, and over the names and contents of descriptions.
+
+    Raises:
+        InputError: when a file is missing.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(bulky):
+            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
+        for path in sorted(descriptions):
+            digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}", found="no such file") from None
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""The KITTI object benchmark: single frames with LiDAR, left color camera, calibration and labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.boxes import Boxes
+from understudy.converters.classes import CLASS_NAMES
+from understudy.converters.kitti import (
+    KittiCalibration,
+    KittiObjects,
+    boxes_from_objects,
+    parse_calibration,
+    parse_objects,
+)
+from understudy.datasets.dataset import Sample
+from understudy.datasets.files import fingerprint, read_float_records, read_text
+from understudy.datasets.image_files import ImageFile, ImageFiles
+from understudy.errors import InputError
+from understudy.frame import Frame, PointCloud
+from understudy.images import image_size_px
+from understudy.interior import count_points_inside
+from understudy.pose import Pose
+from understudy.rig import Camera, Lidar, Mounting, Rig
+
+LIDAR = "velodyne"
+CAMERA = "camera_2"
+LIDAR_HEIGHT_M = 1.73
+"""Height of the LiDAR above the road: sensor setup drawing of Geiger et al., "Vision meets robotics" (IJRR 2013)."""
+
+EGO_FROM_LIDAR = Pose(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
+"""KITTI's ego here is the point of the road below the LiDAR, with the LiDAR's axes (x forward, y left, z up)."""
+
+_FRAME_PERIOD_NS = 100_000_000
+
+
+class KittiDataset:
+    """The object benchmark's `training` or `testing` folder.
+
+    Args:
+        path: folder with `training/`, or that folder itself.
+        split: a list in `ImageSets/`, or None for every frame that has a sweep.
+
+    Frames are single: stamps are synthetic, 0.1 s apart by frame number. Where `label_2` is absent, samples carry no
+    boxes. Only what camera 2 sees is labelled; `labelled` says so of boxes.
+
+    Raises:
+        InputError: when the folder or split is missing; at access, when a file is missing or malformed.
+    """
+
+    def __init__(self, path: Path, split: str | None = None) -> None:
+        self._root = path / "training" if (path / "training").is_dir() else path
+        self._keys = _frame_keys(self._root, split)
+        if not self._keys:
+            raise InputError(f"{path}", found="no frames", wanted="training/velodyne/*.bin")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Our four classes."""
+        return CLASS_NAMES
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over sweeps' and images' names and sizes and the contents of calibration and labels."""
+        bulky = [path for key in self._keys for path in (self._sweep_path(key), self._path("image_2", key, "png"))]
+        labels = [self._path("label_2", key, "txt") for key in self._keys if self._has_labels]
+        return fingerprint(self._root, bulky, [*labels, *(self._path("calib", key, "txt") for key in self._keys)])
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The frame, with points counted in each labelled box."""
+        key = self._keys[index]
+        stamp_ns = int(key) * _FRAME_PERIOD_NS
+        cloud = PointCloud(read_float_records(self._sweep_path(key), 4), stamp_ns, LIDAR)
+        image_path = self._path("image_2", key, "png")
+        images = ImageFiles({CAMERA: ImageFile(image_path, stamp_ns, CAMERA)})
+        calibration = self.calibration(key)
+        rig = kitti_rig(calibration, image_path)
+        boxes = self._boxes(key, calibration, cloud) if self._has_labels else None
+        return Sample(key, Frame(stamp_ns, {LIDAR: cloud}, images), rig, boxes, {})
+
+    def calibration(self, key: str) -> KittiCalibration:
+        """The calibration of a frame."""
+        path = self._path("calib", key, "txt")
+        return parse_calibration(read_text(path), f"{path}")
+
+    def objects(self, key: str) -> KittiObjects:
+        """The label lines of a frame, nothing dropped."""
+        path = self._path("label_2", key, "txt")
+        return parse_objects(read_text(path), f"{path}")
+
+    def labelled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
+        """`(N,)`: whether a box's center lies in camera 2's picture, where every object is labelled."""
+        camera = sample.rig.cameras[CAMERA]
+        pixels, depth_m = camera.project(boxes.geometry[:, :3])
+        inside = (pixels >= 0).all(axis=1) & (pixels < [camera.width_px, camera.height_px]).all(axis=1)
+        return inside & (depth_m > 0)
+
+    @property
+    def _has_labels(self) -> bool:
+        return (self._root / "label_2").is_dir()
+
+    def _boxes(self, key: str, calibration: KittiCalibration, cloud: PointCloud) -> Boxes:
+        ego_from_rect = EGO_FROM_LIDAR @ calibration.rect_from_lidar.inverse()
+        boxes = boxes_from_objects(self.objects(key), ego_from_rect)
+        counts = count_points_inside(boxes, EGO_FROM_LIDAR.apply(cloud.points[:, :3]))
+        return replace(boxes, num_points=counts)
+
+    def _path(self, folder: str, key: str, suffix: str) -> Path:
+        return self._root / folder / f"{key}.{suffix}"
+
+    def _sweep_path(self, key: str) -> Path:
+        """The full sweep, or the one cut to the camera's view where only that exists."""
+        whole, reduced = self._path("velodyne", key, "bin"), self._path("velodyne_reduced", key, "bin")
+        return reduced if reduced.is_file() and not whole.is_file() else whole
+
+
+def kitti_rig(calibration: KittiCalibration, image_path: Path) -> Rig:
+    """The rig that a calibration file describes, LiDAR and camera 2; the picture gives its own size."""
+    width_px, height_px = image_size_px(image_path)
+    matrix = calibration.camera_matrix
+    camera = Camera(
+        frame_id=CAMERA,
+        ego_from_sensor=Mounting.from_pose(EGO_FROM_LIDAR @ calibration.camera2_from_lidar.inverse()),
+        width_px=width_px,
+        height_px=height_px,
+        fx_px=float(matrix[0, 0]),
+        fy_px=float(matrix[1, 1]),
+        cx_px=float(matrix[0, 2]),
+        cy_px=float(matrix[1, 2]),
+    )
+    lidar = Lidar(frame_id=LIDAR, ego_from_sensor=Mounting.from_pose(EGO_FROM_LIDAR), intensity_scale=1.0)
+    return Rig(name="kitti", sensors={LIDAR: lidar, CAMERA: camera})
+
+
+def _frame_keys(root: Path, split: str | None) -> list[str]:
+    if split is None:
+        sweeps = [*root.glob("velodyne/*.bin"), *root.glob("velodyne_reduced/*.bin")]
+        return sorted({path.stem for path in sweeps})
+    lists = root.parent / "ImageSets"
+    path = lists / f"{split}.txt"
+    if not path.is_file():
+        found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "no lists in ImageSets"
+        raise InputError(f"{root.parent}: split {split}", found=found, wanted="one of these, or no split")
+    return read_text(path).split()
