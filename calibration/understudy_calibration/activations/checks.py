@@ -1,0 +1,106 @@
+"""What must hold for a quantized model before anyone may use it, and how much it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from understudy.engines.engine import Engine
+from understudy.errors import EngineError
+from understudy.pipeline import Feeds
+from understudy_calibration.activations.graphs import all_tensors
+
+_ACCEPTED_BY_DEQUANTIZE = (TensorProto.INT8,)
+
+
+def refuse_uint8(model: Any, source: str) -> None:
+    """TensorRT takes uint8 with a mere warning and clips it at 127; a model meant for it must not hold any.
+
+    Raises:
+        EngineError: naming the first tensor that is uint8.
+    """
+    for name in _uint8_tensors(model.graph):
+        raise EngineError(
+            f"{source}: tensor {name}",
+            found="uint8, which TensorRT silently clips at 127",
+            wanted="symmetric int8",
+            remedy="give TensorRT model.int8.onnx, never the CPU twin",
+        )
+
+
+def refuse_asymmetric(model: Any, source: str) -> None:
+    """TensorRT refuses zero points other than 0, and int32 biases behind a DequantizeLinear.
+
+    Raises:
+        EngineError: naming the first node that has one.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None
+        if zero_point is None or zero_point.data_type not in _ACCEPTED_BY_DEQUANTIZE:
+            raise EngineError(f"{source}: zero point of {node.name}", found="not a constant int8", wanted="int8 zero")
+        if np.any(onnx.numpy_helper.to_array(zero_point)):
+            raise EngineError(f"{source}: zero point of {node.name}", found="not zero", wanted="0 (symmetric)")
+
+
+def refuse_other_versions(model: Any, original: Any, source: str) -> None:
+    """Quantization keeps opset and IR version; converters that raise them break the vehicle's parser.
+
+    Raises:
+        EngineError: when they differ from the original's.
+    """
+    found, wanted = _versions(model), _versions(original)
+    if found != wanted:
+        raise EngineError(f"{source}: opset and IR version", found=found, wanted=wanted)
+
+
+def sqnr_db(reference: Engine, candidate: Engine, tensors: tuple[str, ...], feeds: Iterable[Feeds]) -> dict[str, float]:
+    """Signal to quantization noise of each tensor over all frames: `10 log10(sum(x^2) / sum((x - y)^2))`."""
+    signal, noise = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
+    for frame_feeds in feeds:
+        wanted, found = reference(frame_feeds), candidate(frame_feeds)
+        for name in tensors:
+            signal[name] += _power(wanted[name])
+            noise[name] += _power(wanted[name].astype(np.float64) - found[name])
+    return {name: 10.0 * float(np.log10(max(signal[name], 1e-300) / max(noise[name], 1e-300))) for name in tensors}
+
+
+def _power(values: NDArray[np.floating]) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
+
+
+def _versions(model: Any) -> str:
+    opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+    return f"{opsets}, IR {model.ir_version}"
+
+
+def _uint8_tensors(graph: Any) -> Iterator[str]:
+    yield from (tensor.name or "(in an attribute)" for tensor in all_tensors(graph) if _is_uint8(tensor.data_type))
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if _is_uint8(info.type.tensor_type.elem_type):
+            yield info.name
+    yield from _uint8_outputs(graph)
+
+
+def _uint8_outputs(graph: Any) -> Iterator[str]:
+    """What is uint8 by the rules of its operator: a cast, or a QuantizeLinear that names no zero point."""
+    for node in graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "Cast" and _is_uint8(attributes["to"].i):
+            yield node.output[0]
+        if node.op_type == "QuantizeLinear" and len(node.input) < 3 and "output_dtype" not in attributes:
+            yield node.output[0]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _uint8_outputs(inner)
+
+
+def _is_uint8(data_type: int) -> bool:
+    return data_type == int(TensorProto.UINT8)
