@@ -12,6 +12,7 @@ from understudy.configuration import Config
 
 Three = tuple[int, int, int]
 _EXACT_FLOAT32_INTEGERS = 2**24
+_EXACT_QUOTIENTS = 2**22
 _LARGEST_TOP_K = 3840
 """Above this K the TensorRT-RTX builder refuses TopK."""
 
@@ -104,6 +105,9 @@ class DetectorConfig(Config):
             raise ValueError(f"output_stride {self.output_stride} is above the deepest stride {deepest}")
         if prod((self.encoder.channels, self.grid.height, self.grid.width)) >= _EXACT_FLOAT32_INTEGERS:
             raise ValueError("the encoder's map has 2^24 cells or more: choose larger cells or fewer slices")
+        entries = len(self.class_names) * self.grid.height * self.grid.width // self.output_stride**2
+        if entries >= _EXACT_QUOTIENTS:
+            raise ValueError(f"the heatmap has {entries} entries; {_EXACT_QUOTIENTS - 1} at most can be decoded")
         return self
 
     @property

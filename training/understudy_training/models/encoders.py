@@ -151,41 +151,52 @@ class PillarFeatureNet(nn.Module):
 
     def forward(self, batch: PillarsBatch) -> Tensor:
         """`(B, C, H, W)` map, channels last in memory; only real points pass through the layers."""
-        area = self.grid.height * self.grid.width
-        decorated, real = self._decorate(batch.pillars, batch.num_points, batch.cells % area)
-        pillar_of_point = real.nonzero()[:, 0]
-        points = torch.relu(self.normalization(self.linear(decorated[real].T[None, :, :, None])))
+        real = _is_real(batch.pillars, batch.num_points)
+        mean, center = self._references(
+            batch.pillars, batch.num_points, batch.cells % (self.grid.height * self.grid.width)
+        )
+        owner = real.nonzero()[:, 0]
+        decorated = _decorate(batch.pillars[real], mean[owner], center[owner])
+        points = torch.relu(self.normalization(self.linear(decorated.T[None, :, :, None])))
         points = points[0, :, :, 0].T.to(torch.float32)
-        owner = pillar_of_point[:, None].expand(-1, self.channels)
         features = torch.zeros(len(batch.cells), self.channels, device=points.device)
-        features = features.scatter_reduce(0, owner, points, "amax")
+        features = features.scatter_reduce(0, owner[:, None].expand(-1, self.channels), points, "amax")
         return self._as_map(features, batch.cells, batch.batch_size)
 
     def map_from_pillars(self, pillars: Tensor, num_points: Tensor, cells: Tensor) -> Tensor:
         """The `(1, C, H, W)` map of one cloud with padded rows and unique cells: the form that is exported."""
-        decorated, real = self._decorate(pillars, num_points, cells)
+        real = _is_real(pillars, num_points).to(pillars.dtype)
+        mean, center = self._references(pillars, num_points, cells)
+        decorated = _decorate(pillars, mean[:, None], center[:, None])
         points = torch.relu(self.normalization(self.linear(decorated.permute(2, 0, 1)[None])))
-        features = (points * real.to(points.dtype)[None, None]).amax(3)[0].T
+        features = (points * real[None, None]).amax(3)[0].T
         return self._as_map(features, cells.long(), 1)
 
-    def _decorate(self, pillars: Tensor, num_points: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """`(V, P, 9)`: x, y, z, intensity, offsets from the points' mean, offsets from the pillar's center in x, y."""
-        real = torch.arange(pillars.shape[1], device=pillars.device)[None] < num_points[:, None]
+    def _references(self, pillars: Tensor, num_points: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """`(V, 3)` mean of each pillar's points and `(V, 2)` its center in x and y; padded rows are zero."""
         count = torch.clamp(num_points, min=1).to(pillars.dtype)
-        mean = pillars[..., :3].sum(1, keepdim=True) / count[:, None, None]
         number = cells.to(pillars.dtype)
         row = torch.floor((number + 0.5) * (1.0 / self.grid.width))
         column = number - row * self.grid.width
         center_x = (column + 0.5) * self.grid.cell_m + self.grid.x_range_m[0]
         center_y = (row + 0.5) * self.grid.cell_m + self.grid.y_range_m[0]
-        center = torch.stack([center_x, center_y], 1)[:, None]
-        return torch.cat([pillars, pillars[..., :3] - mean, pillars[..., :2] - center], 2), real
+        return pillars[..., :3].sum(1) / count[:, None], torch.stack([center_x, center_y], 1)
 
     def _as_map(self, features: Tensor, cells: Tensor, batch_size: int) -> Tensor:
         height, width = self.grid.height, self.grid.width
         flat = torch.zeros(batch_size * height * width, self.channels, device=features.device)
         flat = flat.index_put((cells,), features)
         return flat.reshape(batch_size, height, width, self.channels).permute(0, 3, 1, 2)
+
+
+def _is_real(pillars: Tensor, num_points: Tensor) -> Tensor:
+    """`(V, P)`: which rows hold a point."""
+    return torch.arange(pillars.shape[1], device=pillars.device)[None] < num_points[:, None]
+
+
+def _decorate(points: Tensor, mean: Tensor, center: Tensor) -> Tensor:
+    """`(..., 9)`: x, y, z, intensity, offsets from the pillar's mean, offsets from its center in x and y."""
+    return torch.cat([points, points[..., :3] - mean, points[..., :2] - center], -1)
 
 
 def build_encoder(config: OccupancyEncoder | LearnedPillarEncoder, grid: Grid) -> OccupancyMap | PillarFeatureNet:
