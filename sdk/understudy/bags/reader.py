@@ -1,0 +1,168 @@
+"""rosbag2 folders and files (sqlite3, MCAP) as a stream of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+from typing_extensions import Self
+
+from understudy.bags.errors import bag_errors
+from understudy.bags.types import typestore
+from understudy.errors import BagError
+
+_STORAGES = (".mcap", ".db3")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag."""
+
+    name: str
+    type_name: str
+    num_messages: int
+
+
+@dataclass(frozen=True, eq=False)
+class BagMessage:
+    """A message as it lies in the bag; `BagReader.decode` makes an object of it.
+
+    Attributes:
+        topic: name of the topic.
+        type_name: `package/msg/Name`.
+        log_time_ns: when the recorder got it; not the stamp in its header.
+        raw: CDR bytes.
+    """
+
+    topic: str
+    type_name: str
+    log_time_ns: int
+    raw: bytes
+
+
+class BagReader:
+    """An open bag; a context manager.
+
+    Args:
+        path: folder with `metadata.yaml`, or a storage file of its own.
+
+    Raises:
+        BagError: when there is nothing, it is no bag, or its end or index is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _refuse_unlikely(path)
+        with bag_errors(f"bag {path}", "a whole rosbag2 (sqlite3 or MCAP)", _remedy(path)):
+            self._reader = AnyReader([path], default_typestore=typestore())
+            self._reader.open()
+
+    @property
+    def topics(self) -> dict[str, Topic]:
+        """Topics by name, sorted."""
+        found: dict[str, Topic] = {}
+        for connection in sorted(self._reader.connections, key=lambda entry: entry.topic):
+            before = found[connection.topic].num_messages if connection.topic in found else 0
+            count = before + int(connection.msgcount)
+            found[connection.topic] = Topic(connection.topic, connection.msgtype, count)
+        return found
+
+    @property
+    def start_ns(self) -> int:
+        """Log time of the first message."""
+        return int(self._reader.start_time)
+
+    @property
+    def end_ns(self) -> int:
+        """Log time just after the last message."""
+        return int(self._reader.end_time)
+
+    def topic_of(self, type_name: str, *, name: str | None = None, preferred: str | None = None) -> Topic:
+        """The topic called `name`, else the preferred one when it is there, else the only one of the type.
+
+        Raises:
+            BagError: when there is none, it has another type, or there are several and none was chosen.
+        """
+        topics = self.topics
+        if name is not None and name in topics and topics[name].type_name != type_name:
+            raise BagError(f"bag {self.path}: topic {name}", found=topics[name].type_name, wanted=type_name)
+        candidates = {key: topic for key, topic in topics.items() if topic.type_name == type_name}
+        for wanted in (name, preferred if name is None else None):
+            if wanted in candidates:
+                return candidates[wanted]
+        if name is not None or not candidates:
+            raise self._without(name or f"any {type_name}")
+        if len(candidates) > 1:
+            found = f"{len(candidates)} topics of {type_name}: {', '.join(candidates)}"
+            raise BagError(f"bag {self.path}", found=found, wanted="one", remedy="choose it with --topic")
+        return next(iter(candidates.values()))
+
+    def messages(
+        self, topics: Iterable[str] | None = None, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[BagMessage]:
+        """Messages in the order of their log times, of these topics (None: all), from `start_ns` to before `end_ns`.
+
+        Raises:
+            BagError: when the data are damaged; everything before was yielded.
+        """
+        wanted = None if topics is None else set(topics)
+        connections = [entry for entry in self._reader.connections if wanted is None or entry.topic in wanted]
+        if not connections:
+            return
+        with bag_errors(f"bag {self.path}: reading its messages", "whole data"):
+            for connection, log_time_ns, raw in self._reader.messages(connections, start=start_ns, stop=end_ns):
+                yield BagMessage(connection.topic, connection.msgtype, log_time_ns, raw)
+
+    def decode(self, message: BagMessage) -> Any:
+        """The message as an object with the attributes of its type; large arrays are read-only views.
+
+        Raises:
+            BagError: when the type is not known or the bytes are not a message of it.
+        """
+        stores = [store for store in (self._reader.typestore, typestore()) if message.type_name in store.fielddefs]
+        if not stores:
+            raise BagError(f"message type {message.type_name}", found="no definition in the bag", wanted="a known type")
+        with bag_errors(f"message on {message.topic}", message.type_name):
+            return stores[0].deserialize_cdr(message.raw, message.type_name)
+
+    def close(self) -> None:
+        """Closes the files."""
+        with suppress(Exception):
+            self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _without(self, wanted: str) -> BagError:
+        found = ", ".join(f"{topic.name} ({topic.type_name})" for topic in self.topics.values()) or "no topic"
+        return BagError(f"bag {self.path}", found=found, wanted=wanted)
+
+
+def _refuse_unlikely(path: Path) -> None:
+    """Names what is there instead of a bag, before a parser stumbles over it."""
+    if not path.exists():
+        raise BagError(f"bag {path}", found="nothing there", remedy="check the path")
+    if path.is_file() and path.suffix not in _STORAGES:
+        raise BagError(f"bag {path}", found=f"a file named *{path.suffix}", wanted="a folder, *.mcap or *.db3")
+    if path.is_dir() and not (path / "metadata.yaml").is_file():
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "an empty folder"
+        raise BagError(
+            f"bag {path}", found=f"no metadata.yaml but {found}", wanted="a rosbag2 folder", remedy=_remedy(path)
+        )
+
+
+def _remedy(path: Path) -> str:
+    files = [] if path.is_file() else sorted(entry for entry in path.glob("*") if entry.suffix in _STORAGES)
+    if files and not (path / "metadata.yaml").is_file():
+        return f"name the file itself: {files[0]}"
+    return "record or copy it again"
