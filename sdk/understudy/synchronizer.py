@@ -1,0 +1,257 @@
+"""Which camera frames belong to which sweep: stamps in, matched or partial sets out, counters kept; nothing of ROS.
+
+The LiDAR sweep is the pivot. For each camera the frame nearest to the sweep's reference time, within a tolerance, is
+its partner. A set is closed when every camera has delivered a frame at or after the reference time, or when `max_wait`
+has passed on the clock that the caller passes along: ROS time in a node, the recorder's log time in a replay.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from understudy.configuration import Config
+
+T = TypeVar("T")
+
+Outcome = Literal["used", "stale", "duplicate", "out_of_order", "unmatched", "rejected"]
+OUTCOMES: tuple[Outcome, ...] = ("used", "stale", "duplicate", "out_of_order", "unmatched", "rejected")
+
+
+class SyncPolicy(Config):
+    """When frames belong together and how long a sweep waits for its cameras."""
+
+    tolerance_ns: int = Field(50_000_000, ge=0)
+    """Farthest that a camera frame may be from the sweep's reference time."""
+    max_wait_ns: int = Field(100_000_000, ge=0)
+    """Longest that a sweep waits, from its arrival."""
+    require: Literal["all", "min_n", "any"] = "any"
+    """Cameras without which a sweep is not used: all of them, `min_cameras` of them, or none."""
+    min_cameras: int = Field(1, ge=0)
+    """Used with `min_n`."""
+    queue_size: int = Field(16, ge=1)
+    """Most messages of one sensor that wait; the oldest goes first."""
+
+    def cameras_needed(self, num_cameras: int) -> int:
+        """How many of the cameras a set must hold."""
+        return {"all": num_cameras, "min_n": min(self.min_cameras, num_cameras), "any": 0}[self.require]
+
+
+@dataclass
+class Counts:
+    """What became of a sensor's messages; `waiting` of those pushed have no outcome yet."""
+
+    pushed: int = 0
+    waiting: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+
+    def settle(self, outcome: Outcome, num: int = 1) -> None:
+        """Messages that were waiting come to their end."""
+        self.waiting -= num
+        self.outcomes[outcome] += num
+
+    def move(self, source: Outcome, target: Outcome) -> None:
+        """One message turned out otherwise: a frame that was used could not be decoded, say."""
+        self.outcomes[source] -= 1
+        self.outcomes[target] += 1
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each message pushed waits or has exactly one outcome."""
+        return self.pushed == self.waiting + sum(self.outcomes.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Stamped(Generic[T]):
+    """A message with its reference time (header stamp plus the sensor's offset)."""
+
+    time_ns: int
+    item: T
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedSet(Generic[T]):
+    """A sweep and the camera frames that belong to it.
+
+    Attributes:
+        pivot: the sweep.
+        cameras: the partner of each camera, None where there was none, in the rig's order.
+    """
+
+    pivot: Stamped[T]
+    cameras: Mapping[str, Stamped[T] | None]
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """For each camera, whether it is there."""
+        return tuple(partner is not None for partner in self.cameras.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every camera is there."""
+        return all(self.mask)
+
+
+class _Queue(Generic[T]):
+    """The messages of one sensor that wait, oldest first, their stamps rising."""
+
+    def __init__(self, offset_ns: int) -> None:
+        self.offset_ns = offset_ns
+        self.counts = Counts()
+        self.waiting: deque[Stamped[T]] = deque()
+        self.newest_ns: int | None = None
+        self.last_used_ns: int | None = None
+
+    def refusal(self, time_ns: int) -> Outcome | None:
+        """Why a message of this time cannot be taken any more."""
+        if time_ns == self.last_used_ns or any(time_ns == entry.time_ns for entry in self.waiting):
+            return "duplicate"
+        if self.last_used_ns is not None and time_ns < self.last_used_ns:
+            return "stale"
+        if self.newest_ns is not None and time_ns <= self.newest_ns:
+            return "out_of_order"
+        return None
+
+    def append(self, entry: Stamped[T]) -> None:
+        self.waiting.append(entry)
+        self.newest_ns = entry.time_ns
+
+    def take(self, entry: Stamped[T]) -> None:
+        """Uses an entry; what is older can no longer be used."""
+        self.drop_before(entry.time_ns)
+        self.waiting.popleft()
+        self.counts.settle("used")
+        self.last_used_ns = entry.time_ns
+
+    def drop_before(self, time_ns: int) -> None:
+        while self.waiting and self.waiting[0].time_ns < time_ns:
+            self.drop_oldest()
+
+    def drop_oldest(self) -> None:
+        self.waiting.popleft()
+        self.counts.settle("unmatched")
+
+    def nearest(self, time_ns: int, tolerance_ns: int) -> Stamped[T] | None:
+        """The entry nearest to a time; of two equally near the earlier."""
+        best = min(self.waiting, key=lambda entry: abs(entry.time_ns - time_ns), default=None)
+        return best if best is not None and abs(best.time_ns - time_ns) <= tolerance_ns else None
+
+
+class Synchronizer(Generic[T]):
+    """Matches sweeps with camera frames; deterministic in what is pushed and when.
+
+    Args:
+        pivot: name of the LiDAR.
+        cameras: names of the cameras; none makes every sweep a set of its own.
+        policy: tolerance, waiting time, what is required.
+        offsets_ns: added to a sensor's stamps to get reference times, as in the rig; 0 where missing.
+    """
+
+    def __init__(
+        self,
+        pivot: str,
+        cameras: tuple[str, ...] = (),
+        policy: SyncPolicy | None = None,
+        offsets_ns: Mapping[str, int] | None = None,
+    ) -> None:
+        offsets_ns = offsets_ns or {}
+        self._policy = policy or SyncPolicy()
+        self._name = pivot
+        self._pivot: _Queue[T] = _Queue(offsets_ns.get(pivot, 0))
+        self._cameras: dict[str, _Queue[T]] = {name: _Queue(offsets_ns.get(name, 0)) for name in cameras}
+        self._deadlines_ns: deque[int] = deque()
+        self._now_ns: int | None = None
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """Counters by sensor, the pivot first."""
+        return {self._name: self._pivot.counts} | {name: queue.counts for name, queue in self._cameras.items()}
+
+    def push(self, sensor: str, stamp_ns: int, item: T, now_ns: int) -> list[MatchedSet[T]]:
+        """Takes a message and gives the sets that are closed by it or by the time that has passed.
+
+        Args:
+            sensor: name of the pivot or of a camera.
+            stamp_ns: stamp in the message's header.
+            item: whatever the caller wants back.
+            now_ns: the clock; a value below an earlier one counts as the earlier one.
+
+        Raises:
+            KeyError: when there is no such sensor.
+        """
+        queue = self._pivot if sensor == self._name else self._cameras[sensor]
+        entry = Stamped(stamp_ns + queue.offset_ns, item)
+        queue.counts.pushed += 1
+        queue.counts.waiting += 1
+        refusal = queue.refusal(entry.time_ns)
+        if refusal is not None:
+            queue.counts.settle(refusal)
+            return self.advance(now_ns)
+        closed = self._make_room(queue)
+        queue.append(entry)
+        closed += self.advance(now_ns)
+        if queue is self._pivot:
+            assert self._now_ns is not None
+            self._deadlines_ns.append(self._now_ns + self._policy.max_wait_ns)
+        return closed + list(self._close_ready())
+
+    def reject(self, sensor: str) -> None:
+        """Counts a message that could not be read at all."""
+        counts = self.counts[sensor]
+        counts.pushed += 1
+        counts.outcomes["rejected"] += 1
+
+    def advance(self, now_ns: int) -> list[MatchedSet[T]]:
+        """The sets that are closed because time has passed."""
+        self._now_ns = now_ns if self._now_ns is None else max(self._now_ns, now_ns)
+        return list(self._close_ready())
+
+    def flush(self) -> list[MatchedSet[T]]:
+        """Closes every sweep that waits, then gives up on the camera frames that are left: the stream has ended."""
+        closed = []
+        while self._deadlines_ns:
+            closed += self._close_oldest()
+        for queue in self._cameras.values():
+            while queue.waiting:
+                queue.drop_oldest()
+        return closed
+
+    def _close_ready(self) -> Iterator[MatchedSet[T]]:
+        while self._deadlines_ns and (self._is_due() or self._is_answered()):
+            yield from self._close_oldest()
+
+    def _is_due(self) -> bool:
+        return self._now_ns is not None and self._now_ns >= self._deadlines_ns[0]
+
+    def _is_answered(self) -> bool:
+        """Whether every camera has delivered a frame at or after the oldest sweep."""
+        time_ns = self._pivot.waiting[0].time_ns
+        return all(queue.newest_ns is not None and queue.newest_ns >= time_ns for queue in self._cameras.values())
+
+    def _close_oldest(self) -> list[MatchedSet[T]]:
+        """The oldest sweep with its partners, or nothing where the policy wants more of them."""
+        self._deadlines_ns.popleft()
+        sweep, tolerance_ns = self._pivot.waiting[0], self._policy.tolerance_ns
+        partners = {name: queue.nearest(sweep.time_ns, tolerance_ns) for name, queue in self._cameras.items()}
+        found = sum(partner is not None for partner in partners.values())
+        if found < self._policy.cameras_needed(len(partners)):
+            self._pivot.drop_oldest()
+            return []
+        self._pivot.take(sweep)
+        for name, partner in partners.items():
+            if partner is not None:
+                self._cameras[name].take(partner)
+            self._cameras[name].drop_before(sweep.time_ns - tolerance_ns)
+        return [MatchedSet(sweep, partners)]
+
+    def _make_room(self, queue: _Queue[T]) -> list[MatchedSet[T]]:
+        if len(queue.waiting) < self._policy.queue_size:
+            return []
+        if queue is self._pivot:
+            return self._close_oldest()
+        queue.drop_oldest()
+        return []
