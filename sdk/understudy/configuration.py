@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,11 +56,32 @@ def check_config(values: Any, kind: type[ConfigT], source: str, error: type[Unde
         where = ".".join(str(part) for part in first["loc"]) or "(top level)"
         more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
         if first["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields) if len(first["loc"]) == 1 else "see the documentation"
+            known = ", ".join(_known_keys(kind, first["loc"]))
             raise error(
                 f"{source}: unknown key {where}{more}", wanted=f"one of: {known}", remedy="remove or correct it"
             ) from None
         raise error(f"{source}: {where}{more}", found=repr(first.get("input"))[:80], wanted=first["msg"]) from None
+
+
+def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed at the place of `location`'s last part; unions are followed by their tags, as pydantic does."""
+    models = [kind]
+    for part in location[:-1]:
+        tagged = [model for model in models if _tag(model) == part]
+        inside = [field for model in models if (field := model.model_fields.get(str(part))) is not None]
+        models = tagged or [found for field in inside for found in _models_in(field.annotation)] or models
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    field = model.model_fields.get("kind")
+    return field.default if field is not None else None
 
 
 def write_yaml(path: Path, config: BaseModel) -> None:

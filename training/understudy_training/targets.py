@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
 from understudy.boxes import Boxes
 from understudy.bundle.manifest import Grid
 
@@ -143,7 +144,8 @@ def draw_gaussians(
     """Gaussians of width (2 radius + 1) / 6 in windows of `radius` cells around each centre, overlaps by maximum.
 
     Args:
-        row, column: `(B, N)` centre cells.
+        row: `(B, N)` of the centre cells.
+        column: `(B, N)` of the centre cells.
         radius: `(B, N)` in cells.
         channels: `(B, N)` int64, which channel of the map each is drawn on.
         mask: `(B, N)` bool, the ones to draw.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+
 from understudy.bundle.manifest import Grid
 from understudy.configuration import Config
 from understudy_training.distillation.answers import Answers
@@ -65,9 +66,7 @@ class Distiller(nn.Module):
         return DistillationLoss(total, {name: part.detach() for name, part in parts.items()})
 
 
-def answers_of(
-    heatmap: Tensor, regression: Tensor, features: Sequence[Tensor], boxes: BoxBatch, grid: Grid
-) -> Answers:
+def answers_of(heatmap: Tensor, regression: Tensor, features: Sequence[Tensor], boxes: BoxBatch, grid: Grid) -> Answers:
     """A detector's outputs reduced to what the terms take; `features` are the first-stage and the neck map."""
     low, high = (sample_boxes(level, boxes.geometry, grid) for level in features)
     return Answers(heatmap, regression, low, high, boxes.valid)

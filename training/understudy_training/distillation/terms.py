@@ -1,9 +1,9 @@
 """Distillation terms: each compares a student's answers with a teacher's and says how far apart they are.
 
 `response`, `feature` and `relation` follow UniDistill (arXiv 2303.15083) with the metric sampler of
-`distillation.sampling`; `dense_response` is the quality focal loss of Generalized Focal Loss (arXiv 2006.04388) with the
-teacher's probability as the target, and L1 on the residuals wherever the teacher sees a centre. Normalizers are
-max(sum of the mask, 1), so a frame without boxes gives exactly 0.
+`distillation.sampling`; `dense_response` is the quality focal loss of Generalized Focal Loss (arXiv 2006.04388) with
+the teacher's probability as the target, and L1 on the residuals wherever the teacher sees a centre. Normalizers are
+max(sum of the mask, 1), so a frame without boxes gives exactly 0 from the terms that look at boxes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+
 from understudy.configuration import Config
 from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers

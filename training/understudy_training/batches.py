@@ -1,0 +1,173 @@
+"""From a data set to batches: the cloud in ego, augmented with its boxes, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from understudy.boxes import Boxes
+from understudy.bundle.manifest import Grid
+from understudy.datasets.dataset import Dataset, Sample
+from understudy.errors import InputError
+from understudy.progress import Track, silent
+from understudy_training.augmentation import Augmentation, draw, variant_of
+from understudy_training.targets import BoxBatch, batch_boxes
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCloud:
+    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labelled in it."""
+
+    points: NDArray[np.float32]
+    boxes: Boxes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which version of which sample was shown: what a teacher's answer is kept under."""
+
+    index: int
+    version: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        inputs: what the student's encoder takes.
+        clouds: the augmented clouds themselves, `(N, 4)` in ego, for a teacher whose encoder takes something else.
+        boxes: the labels, augmented alike.
+        shown: which version of which sample each is.
+    """
+
+    inputs: Any
+    clouds: list[NDArray[np.float32]]
+    boxes: BoxBatch
+    shown: tuple[Shown, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on another device."""
+        return Batch(self.inputs.to(device), self.clouds, self.boxes.to(device), self.shown)
+
+
+def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> LabelledCloud:
+    """A sample as training takes it: points in ego nearer than `reach_m`, intensity in [0, 1].
+
+    Raises:
+        InputError: when the sample has no labels or no such cloud.
+        GeometryError: when the rig has several LiDARs and none was named.
+    """
+    name, sensor = sample.rig.lidar(lidar)
+    if sample.boxes is None or name not in sample.frame.clouds:
+        found = "no labelled boxes" if sample.boxes is None else f"no cloud of {name}"
+        raise InputError(f"sample {sample.key}", found=found, wanted="a labelled cloud", remedy="choose another split")
+    raw = sample.frame.clouds[name].points
+    raw = raw[np.isfinite(raw[:, :3]).all(axis=1)]
+    points = np.empty_like(raw)
+    points[:, :3] = sensor.ego_from_sensor.pose().apply(raw[:, :3])
+    points[:, 3] = np.clip(raw[:, 3] / np.float32(sensor.intensity_scale), 0.0, 1.0)
+    return LabelledCloud(points[np.hypot(points[:, 0], points[:, 1]) < reach_m], sample.boxes)
+
+
+def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
+    """The farthest point from ego that an augmentation may bring onto the grid, in metres."""
+    corner = np.hypot(np.abs(grid.x_range_m).max(), np.abs(grid.y_range_m).max())
+    return float(corner / (augmentation.scale_range[0] if augmentation else 1.0))
+
+
+class Clouds:
+    """The samples of a data set as labelled clouds: kept in memory when told to, else read each time."""
+
+    def __init__(self, dataset: Dataset, lidar: str | None, reach_m: float, max_frames: int | None) -> None:
+        if len(dataset) == 0:
+            raise InputError("training data", found="no samples", wanted="at least one", remedy="check the split")
+        self.dataset, self.lidar, self.reach_m = dataset, lidar, reach_m
+        self.num_frames = min(len(dataset), max_frames or len(dataset))
+        self.kept: list[LabelledCloud] | None = None
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> LabelledCloud:
+        if self.kept is not None:
+            return self.kept[index]
+        return labelled_cloud(self.dataset[index], self.lidar, self.reach_m)
+
+    def preload(self, track: Track = silent) -> None:
+        """Reads everything once."""
+        indices = range(len(self))
+        self.kept = [self[index] for index in track(indices, "reading training frames", len(indices))]
+
+
+class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
+    """The clouds as one run sees them, by (epoch, index)."""
+
+    def __init__(self, clouds: Clouds, augmentation: Augmentation | None, seed: int) -> None:
+        self.clouds, self.augmentation, self.seed = clouds, augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.clouds)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[LabelledCloud, Shown]:
+        epoch, index = place
+        cloud, change = self.clouds[index], draw(self.augmentation, seed=self.seed, epoch=epoch, index=index)
+        seen = LabelledCloud(change.points(cloud.points), change.boxes(cloud.boxes))
+        return seen, Shown(index, variant_of(self.augmentation, epoch))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """An order of the samples that (seed, epoch) decides, shared out evenly over the devices."""
+
+    def __init__(self, num_samples: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_samples, self.seed, self.rank, self.world_size = num_samples, seed, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the loop before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples // self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
+        mine = order[self.rank :: self.world_size][: len(self)]
+        return iter([(self.epoch, int(index)) for index in mine])
+
+
+@dataclass(frozen=True, eq=False)
+class Collate:
+    """Makes a batch of views with the student's own collation."""
+
+    encode: Callable[[list[NDArray[np.float32]]], Any]
+    class_names: tuple[str, ...]
+    min_points: int
+
+    def __call__(self, views: Sequence[tuple[LabelledCloud, Shown]]) -> Batch:
+        """One batch; labels of classes the student does not know are left out."""
+        clouds = [view.points for view, _ in views]
+        boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.min_points)
+        return Batch(self.encode(clouds), clouds, boxes, tuple(shown for _, shown in views))
+
+
+def make_loader(
+    views: Views, collate: Collate, batch_size: int, *, rank: int = 0, world_size: int = 1, workers: int = 0
+) -> DataLoader[Any]:
+    """Batches in the run's order; the last, smaller one of an epoch is left out when there are others."""
+    sampler = EpochSampler(len(views), views.seed, rank, world_size)
+    return DataLoader(
+        views,
+        batch_size=min(batch_size, len(sampler)),
+        sampler=sampler,
+        collate_fn=collate,
+        drop_last=True,
+        num_workers=workers,
+    )

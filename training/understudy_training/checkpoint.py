@@ -1,0 +1,89 @@
+"""A run's folder: the resolved recipe, the weights, the contract, and the record of how they came about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from understudy.bundle.manifest import Contract
+from understudy.configuration import Config, content_hash, file_sha256, read_config, write_yaml
+from understudy.errors import InputError
+from understudy_training.models.detector import PillarDetector
+from understudy_training.recipe import Recipe, read_recipe
+
+RECIPE, WEIGHTS, CONTRACT, RECORD = "recipe.yaml", "weights.safetensors", "contract.yaml", "run.json"
+
+
+class RunRecord(Config):
+    """How a run came about: enough to repeat it and to say what it cost."""
+
+    schema_version: int = 1
+    seed: int
+    epochs: int
+    steps: int
+    frames: int
+    data: str = ""
+    """Fingerprint of the data set."""
+    recipe: str = ""
+    """Content hash of the resolved recipe."""
+    weights: str = ""
+    """SHA-256 of the weights file."""
+    teacher: str = ""
+    """SHA-256 of the teacher's weights file; empty without a teacher."""
+    teacher_shuffled: bool = False
+    precision: str
+    """What it was computed in, after a fallback if there was one."""
+    device: str
+    threads: int
+    torch: str = torch.__version__
+    wall_s: float = Field(ge=0)
+    cpu_s: float = Field(ge=0)
+    parameters: int
+    gmacs: float
+
+
+def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: RunRecord) -> RunRecord:
+    """Writes a run's folder; the record is completed with the hashes of what was written, and returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe.resolved()
+    write_yaml(folder / RECIPE, recipe)
+    write_yaml(folder / CONTRACT, recipe.contract())
+    state = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(save(state))
+    hashes = {"recipe": content_hash(recipe), "weights": file_sha256(folder / WEIGHTS)}
+    record = record.model_copy(update=hashes)
+    (folder / RECORD).write_text(json.dumps(record.model_dump(), indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def load_detector(run: Path) -> tuple[PillarDetector, Contract]:
+    """The detector of a run, in evaluation mode, and its contract.
+
+    Raises:
+        InputError: when the folder is no finished run or its weights do not fit its recipe.
+    """
+    if not (run / WEIGHTS).is_file():
+        raise InputError(f"run {run}", found=f"no {WEIGHTS}", wanted="a finished run", remedy="understudy train")
+    detector = PillarDetector(read_recipe(run / RECIPE).detector_config())
+    try:
+        detector.load_state_dict(load_file(run / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        found = str(error).splitlines()[0]
+        raise InputError(
+            f"{run / WEIGHTS}", found=found, wanted=f"the weights of {RECIPE} beside it", remedy="train it again"
+        ) from error
+    return detector.eval(), read_config(run / CONTRACT, Contract)
+
+
+def read_record(run: Path) -> RunRecord:
+    """A run's record.
+
+    Raises:
+        InputError: when it is missing or is not one.
+    """
+    return read_config(run / RECORD, RunRecord)

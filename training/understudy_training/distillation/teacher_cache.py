@@ -1,0 +1,118 @@
+"""A frozen teacher: asked anew each step, or once per version of a frame with its answers kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from understudy.bundle.manifest import Grid
+from understudy_training.batches import Batch, Shown
+from understudy_training.distillation.answers import Answers
+from understudy_training.distillation.distiller import answers_of
+from understudy_training.models.detector import PillarDetector
+
+_NAMES = ("heatmap", "regression", "low", "high", "valid")
+
+
+class Teacher(Protocol):
+    """Answers for a batch, without gradients."""
+
+    def __call__(self, batch: Batch) -> Answers:
+        """What the teacher says about exactly the clouds of the batch."""
+
+
+class LiveTeacher:
+    """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
+
+    def __init__(self, detector: PillarDetector, grid: Grid, *, bf16: bool = False) -> None:
+        self.detector = detector.eval().requires_grad_(False)
+        self.grid = grid
+        self.bf16 = bf16
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Answers:
+        """See `Teacher`."""
+        device = batch.boxes.geometry.device
+        self.detector.to(device)
+        inputs = self.detector.collate(batch.clouds).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = self.detector(inputs)
+        return answers_of(outputs.heatmap, outputs.regression, (outputs.low, outputs.high), batch.boxes, self.grid)
+
+
+class CachedTeacher:
+    """Answers from a folder, asking the live teacher only for what is not there yet.
+
+    One file per version of a frame, half precision, npz without pickle. `shift` answers with what the teacher said
+    about another frame: a control that must not help.
+    """
+
+    def __init__(self, live: LiveTeacher, folder: Path, *, num_frames: int, shift: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.live, self.folder, self.num_frames, self.shift = live, folder, num_frames, shift
+
+    def __call__(self, batch: Batch) -> Answers:
+        """See `Teacher`."""
+        self.remember(batch)
+        wanted = [Shown((shown.index + self.shift) % self.num_frames, shown.version) for shown in batch.shown]
+        stored = [self._read(shown) for shown in wanted]
+        return _stack(stored, batch.boxes.geometry.shape[1]).to(batch.boxes.geometry.device)
+
+    def remember(self, batch: Batch) -> None:
+        """Asks the teacher about the batch unless all of it is known."""
+        if all(self._path(shown).exists() for shown in batch.shown):
+            return
+        answers = self.live(batch)
+        for row, shown in enumerate(batch.shown):
+            self._write(shown, [part[row] for part in answers.parts()])
+
+    def _path(self, shown: Shown) -> Path:
+        return self.folder / f"{shown.index:06d}-{shown.version:04d}.npz"
+
+    def _write(self, shown: Shown, parts: list[Tensor]) -> None:
+        arrays = {name: _half(part) for name, part in zip(_NAMES, parts, strict=True)}
+        unfinished = self._path(shown).with_suffix(".part")
+        with unfinished.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        unfinished.rename(self._path(shown))
+
+    def _read(self, shown: Shown) -> list[Tensor]:
+        with np.load(self._path(shown), allow_pickle=False) as arrays:
+            return [torch.from_numpy(arrays[name]) for name in _NAMES]
+
+
+def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:
+    """Name of the folder for a teacher's answers: changes with its weights and with what shapes its input."""
+    digest = hashlib.sha256(weights_bytes(detector))
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def weights_bytes(detector: nn.Module) -> bytes:
+    """All parameters and buffers in one defined order: equal bytes, equal network."""
+    return save({name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()})
+
+
+def _half(part: Tensor) -> NDArray[np.generic]:
+    return np.asarray((part if part.dtype == torch.bool else part.half()).cpu().numpy())
+
+
+def _stack(stored: list[list[Tensor]], num_boxes: int) -> Answers:
+    """Answers of several frames as a batch, their box axis padded or cut to `num_boxes`."""
+    heatmap, regression = (torch.stack([parts[place] for parts in stored]) for place in (0, 1))
+    low, high, valid = (torch.stack([_fit(parts[place], num_boxes) for parts in stored]) for place in (2, 3, 4))
+    return Answers(heatmap, regression, low, high, valid)
+
+
+def _fit(values: Tensor, num_boxes: int) -> Tensor:
+    values = values[:num_boxes]
+    padding = values.new_zeros((num_boxes - len(values), *values.shape[1:]))
+    return torch.cat([values, padding])

@@ -1,0 +1,147 @@
+"""A training run, described completely: what is trained, on what, for how long, and how a teacher is listened to."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from understudy.bundle.manifest import Contract, DetectedClass, Grid
+from understudy.configuration import Config, check_config, read_yaml
+from understudy.errors import RecipeError
+from understudy_training.augmentation import Augmentation
+from understudy_training.distillation.distiller import DistillationConfig
+from understudy_training.models.config import DetectorConfig, Three
+from understudy_training.models.sizes import Size, detector_config
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+class SizedDetector(Config):
+    """A detector by its size class."""
+
+    kind: Literal["sized"] = "sized"
+    size: Size
+    grid: Grid
+    class_names: tuple[str, ...] = Field(min_length=1)
+    strides: Three = (2, 2, 2)
+    output_stride: int | None = None
+
+    def build(self) -> DetectorConfig:
+        """The detector written out."""
+        return detector_config(
+            self.size, self.grid, self.class_names, strides=self.strides, output_stride=self.output_stride
+        )
+
+
+class DataConfig(Config):
+    """What is shown, how often and how varied."""
+
+    lidar: str | None = None
+    """LiDAR of the rig; needed only where there are several."""
+    max_frames: int | None = Field(None, gt=0)
+    """Use only the first so many frames of the split."""
+    min_points: int = Field(3, ge=0)
+    """Boxes hit by fewer points are neither asked for nor treated as background."""
+    batch_size: int = Field(4, gt=0)
+    augmentation: Augmentation | None = Augmentation()
+    preload: bool = True
+    """Keep the clouds in memory. Say no for data that do not fit; then frames are read when they are shown."""
+    workers: int = Field(0, ge=0)
+    """Processes that read and augment beside the training; 0 does it in between."""
+
+
+class ScheduleConfig(Config):
+    """AdamW with one cycle of the learning rate."""
+
+    epochs: int = Field(gt=0)
+    peak_learning_rate: float = Field(3e-3, gt=0)
+    warmup: float = Field(0.3, gt=0, lt=1)
+    """Part of the training over which the learning rate rises."""
+    weight_decay: float = Field(0.01, ge=0)
+    gradient_clip: float = Field(10.0, gt=0)
+    batch_norm_momentum: float = Field(0.1, gt=0, le=1)
+
+
+class LossConfig(Config):
+    """The detection loss."""
+
+    regression_weight: float = Field(0.25, gt=0)
+    gaussian_overlap: float = Field(0.1, gt=0, lt=1)
+    min_radius: int = Field(2, ge=0)
+    """Least radius of a centre's Gaussian, in output cells."""
+
+
+class Recipe(Config):
+    """One run. Complete in itself: no inheritance between files, no overrides beyond what commands offer."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    detector: Annotated[SizedDetector | DetectorConfig, Field(discriminator="kind")]
+    score_threshold: float | dict[str, float] = 0.1
+    """Score from which a detection counts, for all classes or by class."""
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig
+    loss: LossConfig = LossConfig()
+    precision: Precision = "bf16-mixed"
+    """bf16-mixed falls back to 32-true where the device computes it slowly; `run.json` says which it was."""
+    distillation: DistillationConfig | None = None
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> Recipe:
+        thresholds = self.score_threshold if isinstance(self.score_threshold, dict) else {}
+        strangers = sorted(set(thresholds) - set(self.detector.class_names))
+        if strangers:
+            raise ValueError(f"score_threshold: {', '.join(strangers)} not among class_names")
+        return self
+
+    def resolved(self) -> Recipe:
+        """The same recipe with the detector written out: what is saved with a run."""
+        return self.model_copy(update={"detector": self.detector_config()})
+
+    def detector_config(self) -> DetectorConfig:
+        """The detector written out."""
+        return self.detector.build() if isinstance(self.detector, SizedDetector) else self.detector
+
+    def contract(self) -> Contract:
+        """What a pipeline must know about the detector."""
+        detector = self.detector_config()
+        classes = tuple(
+            DetectedClass(name=name, score_threshold=self._threshold(name)) for name in detector.class_names
+        )
+        return Contract(name=self.name, classes=classes, grid=detector.grid, input=detector.graph_input())
+
+    def _threshold(self, class_name: str) -> float:
+        if isinstance(self.score_threshold, dict):
+            return self.score_threshold.get(class_name, 0.1)
+        return self.score_threshold
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(files("understudy_training") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe from a file, or one that comes with the package by its name.
+
+    Raises:
+        RecipeError: when there is no such recipe, a key is unknown or a value cannot be right.
+        InputError: when the file is not YAML.
+    """
+    path = Path(name_or_path)
+    shipped = shipped_recipes()
+    if not path.exists() and str(name_or_path) in shipped:
+        path = shipped[str(name_or_path)]
+    if not path.is_file():
+        wanted = f"a file, or one of: {', '.join(shipped)}"
+        raise RecipeError(f"recipe {name_or_path}", found="no such recipe", wanted=wanted)
+    return check_recipe(read_yaml(path), str(path))
+
+
+def check_recipe(values: dict[str, object], source: str) -> Recipe:
+    """Checks parsed values; an unknown key is answered with the known ones at that place."""
+    return check_config(values, Recipe, source, RecipeError)
