@@ -1,4 +1,4 @@
-"""What an ONNX graph may hold so that every runtime of ours takes it. The only module of the runtime that imports onnx.
+"""What an ONNX graph may hold so that every runtime of ours takes it. Needs the package onnx.
 
 `OnnxParser.supports_operator()` answers yes for operators whose build then fails, so this is a table of what real
 builds refused. It is a first sieve; only a build is a test.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.bundle.onnx_facts import load_onnx
 from understudy.errors import EngineError
 
 OPSETS = range(17, 21)
@@ -45,7 +46,8 @@ def check_graph(path: Path) -> GraphFacts:
     """Reads an ONNX file and refuses what some runtime of ours will not take.
 
     Raises:
-        EngineError: when onnx is missing, the file is no valid ONNX, or it breaks a rule; all that break one are named.
+        BundleError: when onnx is not installed, or the file is missing or is not ONNX.
+        EngineError: when the graph is invalid or breaks a rule; every operator that breaks one is named.
     """
     model = _load(path)
     facts = GraphFacts(_opset(model, path), int(model.ir_version))
@@ -65,18 +67,13 @@ def check_graph(path: Path) -> GraphFacts:
 
 
 def _load(path: Path) -> Any:
+    model = load_onnx(path)
+    import onnx
+
     try:
-        import onnx
-    except ImportError as error:
-        remedy = "pip install 'understudy[calibration]'"
-        raise EngineError("ONNX check", found="onnx not installed", remedy=remedy) from error
-    if not path.is_file():
-        raise EngineError(f"{path}", found="no such file", wanted="an ONNX file")
-    try:
-        model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # protobuf, checker and shape inference share no base
-        found = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # checker and shape inference share no base
+        found = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EngineError(f"{path}", found=found, wanted="a valid ONNX file") from error
     return model
 

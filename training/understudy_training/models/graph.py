@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,14 +80,19 @@ def _boxes_of_map(detector: PillarDetector, bev: Tensor) -> tuple[Tensor, Tensor
 
 
 def export_spec_of(detector: PillarDetector) -> ExportSpec:
-    """The cut at raw points for an occupancy encoder, at grouped points for learned pillars."""
-    if isinstance(detector.encoder, OccupancyMap):
-        example = (torch.rand(_EXAMPLE_LENGTH, 4), torch.eye(3, 4), torch.ones(1))
+    """The cut at raw points for an occupancy encoder, at grouped points for learned pillars.
+
+    The specification holds a copy of the detector, on the CPU in float32 and in evaluation mode.
+    """
+    snapshot = copy.deepcopy(detector).cpu().float().eval()
+    encoder = snapshot.encoder
+    if isinstance(encoder, OccupancyMap):
+        example = (torch.zeros(_EXAMPLE_LENGTH, 4), torch.eye(3, 4), torch.ones(1))
         names = ("points", "ego_from_sensor", "intensity_factor")
-        return ExportSpec(BoxesFromPoints(detector).eval(), example, names, OUTPUT_NAMES, {"points": {0: "N"}})
-    pillars = torch.rand(_EXAMPLE_LENGTH, detector.encoder.config.max_points_per_pillar, 4)
-    num_points = torch.ones(_EXAMPLE_LENGTH, dtype=torch.int32)
-    example = (pillars, num_points, torch.arange(_EXAMPLE_LENGTH, dtype=torch.int32))
+        return ExportSpec(BoxesFromPoints(snapshot).eval(), example, names, OUTPUT_NAMES, {"points": {0: "N"}})
+    length = min(_EXAMPLE_LENGTH, encoder.grid.height * encoder.grid.width)
+    pillars = torch.zeros(length, encoder.config.max_points_per_pillar, 4)
+    counts, cells = torch.ones(length, dtype=torch.int32), torch.arange(length, dtype=torch.int32)
     names = ("pillars", "num_points", "cells")
     dynamic = {name: {0: "V"} for name in names}
-    return ExportSpec(BoxesFromPillars(detector).eval(), example, names, OUTPUT_NAMES, dynamic)
+    return ExportSpec(BoxesFromPillars(snapshot).eval(), (pillars, counts, cells), names, OUTPUT_NAMES, dynamic)

@@ -1,0 +1,222 @@
+"""From a training run to one ONNX file that says the same as PyTorch, checked before anyone may use it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from understudy.bundle.manifest import Contract, Fingerprints, Grid, PillarsInput, Sha256, Tensor
+from understudy.bundle.onnx_facts import read_onnx_facts
+from understudy.configuration import Config, file_sha256, write_yaml
+from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
+from understudy.errors import EngineError
+from understudy.onnx_rules import check_graph
+from understudy.pillars import group_points
+from understudy_training.checkpoint import WEIGHTS, load_detector, read_record
+from understudy_training.models.counting import detector_cost
+from understudy_training.models.detector import PillarDetector
+from understudy_training.models.graph import ExportSpec
+from understudy_training.torch_engine import TorchEngine
+
+OPSET = 18
+MODEL, CONTRACT, RECORD = "model.onnx", "contract.yaml", "export.yaml"
+
+_LARGEST_DEPARTURE = 1e-3
+_SMALLEST_SHARE = 0.9
+"""Below one, because equal scores at TopK's cut and overlaps at the threshold may fall either way on made-up clouds."""
+_CHECK_CLOUD_SIZES = (2_000, 20_000)
+
+
+class Parity(Config):
+    """How far ONNX Runtime departs from PyTorch on made-up clouds: rows with a score, in the graph's order."""
+
+    clouds: int
+    rows: int
+    """Rows with a score above 0 in PyTorch, over all clouds."""
+    matched_share: float = Field(ge=0, le=1)
+    """Rows that ONNX Runtime has too: same class, every number within the largest departure."""
+    largest_departure: float = Field(ge=0)
+    """Over matched rows: metres, radians or score."""
+
+
+class ExportRecord(Config):
+    """`export.yaml`: what was exported, from what, and the proof that it says the same."""
+
+    schema_version: int = 1
+    onnx_sha256: Sha256
+    opset: int
+    ir_version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    fingerprints: Fingerprints
+    """Recipe hash, data fingerprint and SHA-256 of the weights."""
+    gmacs: float
+    parameters: int
+    torch: str
+    parity: Parity
+
+
+def export_run(run: Path, out: Path) -> ExportRecord:
+    """Writes `model.onnx`, `contract.yaml` and `export.yaml` of a finished run.
+
+    Raises:
+        InputError: when the folder is no finished run.
+        EngineError: when the graph breaks a rule of some runtime or departs from PyTorch.
+    """
+    detector, contract = load_detector(run)
+    made = read_record(run)
+    fingerprints = Fingerprints(recipe=made.recipe, data=made.data, weights=file_sha256(run / WEIGHTS))
+    return export_detector(detector, contract, out, fingerprints)
+
+
+def export_detector(
+    detector: PillarDetector, contract: Contract, out: Path, fingerprints: Fingerprints | None = None
+) -> ExportRecord:
+    """The same for a detector in memory.
+
+    Raises:
+        EngineError: when the graph breaks a rule of some runtime or departs from PyTorch.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / MODEL
+    path.write_bytes(onnx_bytes(detector.export_spec()))
+    versions, facts = check_graph(path), read_onnx_facts(path)
+    parity = _proven_parity(detector, contract, path)
+    cost = detector_cost(detector)
+    record = ExportRecord(
+        onnx_sha256=file_sha256(path),
+        opset=versions.opset,
+        ir_version=versions.ir_version,
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        fingerprints=fingerprints or Fingerprints(),
+        gmacs=round(cost.gmacs, 4),
+        parameters=cost.parameters,
+        torch=torch.__version__,
+        parity=parity,
+    )
+    write_yaml(out / CONTRACT, contract)
+    write_yaml(out / RECORD, record)
+    return record
+
+
+def onnx_bytes(spec: ExportSpec) -> bytes:
+    """The model as one ONNX file; the same weights give the same bytes, and no path of this machine is in it."""
+    axes = {
+        name: {axis: torch.export.Dim(label) for axis, label in dynamic.items()}
+        for name, dynamic in spec.dynamic.items()
+    }
+    with _quiet():
+        program = torch.onnx.export(
+            spec.module,
+            spec.example,
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=list(spec.input_names),
+            output_names=list(spec.output_names),
+            dynamic_shapes=tuple(axes.get(name) for name in spec.input_names),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_the_maker(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _forget_the_maker(model: onnx.ModelProto) -> None:
+    """Drops stack traces and other notes of the exporter, which hold paths and change from run to run."""
+    graph = model.graph
+    for entry in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporter's notes about packages that it does not need here."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _proven_parity(detector: PillarDetector, contract: Contract, path: Path) -> Parity:
+    clouds = [made_up_cloud(contract.grid, size, np.random.default_rng(size)) for size in _CHECK_CLOUD_SIZES]
+    with TorchEngine(detector, contract) as reference, OnnxRuntimeEngine(path) as candidate:
+        pairs = [(reference(feeds), candidate(feeds)) for feeds in (_feeds(contract, cloud) for cloud in clouds)]
+    parity = parity_of(pairs)
+    if parity.matched_share < _SMALLEST_SHARE:
+        raise EngineError(
+            f"{path}: boxes of ONNX Runtime",
+            found=f"{parity.matched_share:.1%} of PyTorch's {parity.rows}",
+            wanted=f"{_SMALLEST_SHARE:.0%} within {_LARGEST_DEPARTURE}",
+            remedy="the exporter changed the network; report it with the recipe",
+        )
+    return parity
+
+
+def parity_of(pairs: Sequence[tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]) -> Parity:
+    """Compares outputs cloud by cloud; rows may be swapped, because equal scores have no order."""
+    departures = np.concatenate([np.zeros(0), *(_departures(wanted, found) for wanted, found in pairs)])
+    matched = departures[departures <= _LARGEST_DEPARTURE]
+    return Parity(
+        clouds=len(pairs),
+        rows=len(departures),
+        matched_share=len(matched) / max(1, len(departures)),
+        largest_departure=float(matched.max(initial=0.0)),
+    )
+
+
+def _departures(wanted: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """`(R,)` for each row with a score: the largest difference to the row of its class that is nearest in all."""
+    wanted_rows, found_rows = (np.column_stack([o["boxes"], o["scores"]])[o["scores"] > 0] for o in (wanted, found))
+    if not len(found_rows):
+        return np.full(len(wanted_rows), np.inf)
+    difference = np.abs(wanted_rows[:, None].astype(np.float64) - found_rows[None])
+    difference[..., 6] = np.minimum(difference[..., 6], 2 * np.pi - difference[..., 6])
+    largest = difference.max(2)
+    labels = [o["labels"][o["scores"] > 0] for o in (wanted, found)]
+    largest[labels[0][:, None] != labels[1][None]] = np.inf
+    nearest: NDArray[np.float64] = largest.min(1)
+    return nearest
+
+
+def made_up_cloud(grid: Grid, size: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """`(size, 4)` points in ego over the grid and somewhat beyond, a tenth in a few dense clumps, some NaN."""
+    low, high = np.array([grid.x_range_m, grid.y_range_m, grid.z_range_m]).T
+    beyond = 0.1 * (high - low)
+    places = generator.uniform(low - beyond, high + beyond, (size, 3))
+    clump = generator.random(size) < 0.1
+    places[clump] = low + (high - low) * generator.uniform(0.3, 0.7, 3) + generator.normal(0, 0.5, (clump.sum(), 3))
+    cloud = np.column_stack([places, generator.random(size)]).astype(np.float32)
+    cloud[generator.random(size) < 0.01, 0] = np.nan
+    return cloud
+
+
+def _feeds(contract: Contract, cloud: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """What the pipeline feeds for a sensor that sits at the ego frame's origin."""
+    if isinstance(contract.input, PillarsInput):
+        per_pillar, pillars = contract.input.max_points_per_pillar, contract.input.max_pillars
+        grouped = group_points(cloud, contract.grid, per_pillar, pillars)
+        return {"pillars": grouped.points, "num_points": grouped.num_points, "cells": grouped.cells}
+    identity = np.eye(3, 4, dtype=np.float32)
+    return {"points": cloud, "ego_from_sensor": identity, "intensity_factor": np.ones(1, np.float32)}
