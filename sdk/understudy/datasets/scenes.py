@@ -1,0 +1,224 @@
+"""Reads the generated driving scenes (`understudy scenes`), frame by frame; docs/scenes-format.md has the format."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from understudy.boxes import Boxes, Segments
+from understudy.configuration import Config, check_config, read_yaml
+from understudy.datasets.dataset import Sample
+from understudy.errors import InputError
+from understudy.frame import Frame, Image, PointCloud
+from understudy.pose import Pose
+from understudy.rig import Rig, read_rig
+
+SCHEMA_VERSION = 1
+DESCRIPTION_FILE = "dataset.yaml"
+RIG_FILE = "rig.yaml"
+LIDAR, CAMERA = "lidar", "camera"
+ARRAYS = {
+    "points": ("float32", 2),
+    "time_offset_s": ("float32", 1),
+    "ring": ("uint8", 1),
+    "point_classes": ("uint8", 1),
+    "boxes": ("float32", 2),
+    "labels": ("int32", 1),
+    "track_ids": ("int64", 1),
+    "num_points": ("int32", 1),
+    "velocities_mps": ("float32", 2),
+    "world_from_ego": ("float64", 2),
+    "stamp_ns": ("int64", 0),
+}
+"""Arrays of a frame's npz file, with dtype and number of axes."""
+
+
+class DriveEntry(Config):
+    """One drive of the data set."""
+
+    name: str
+    split: Literal["train", "val"]
+    num_frames: int = Field(ge=1)
+
+
+class ScenesDescription(Config):
+    """Contents of dataset.yaml."""
+
+    kind: Literal["scenes"] = "scenes"
+    schema_version: Literal[1] = 1
+    class_names: tuple[str, ...]
+    point_class_names: tuple[str, ...]
+    drives: tuple[DriveEntry, ...]
+    generator: dict[str, Any]
+    """The configuration that made it, seed included."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    drive: DriveEntry
+    frame: int
+
+
+class ScenesDataset:
+    """Generated driving scenes: one LiDAR, at most one camera, complete labels.
+
+    Args:
+        path: the data set's folder.
+        split: "train", "val", or None for all drives.
+        images: also decode the camera's pictures, which detectors on points do not need.
+
+    Raises:
+        InputError: when the folder, its description or its rig is missing or not what this version reads.
+    """
+
+    def __init__(self, path: Path, split: str | None = None, *, images: bool = False) -> None:
+        self.path = Path(path)
+        self.description = _read_description(self.path)
+        self.rig: Rig = read_rig(self.path / RIG_FILE)
+        self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
+        if not self.drives:
+            splits = sorted({drive.split for drive in self.description.drives})
+            raise InputError(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
+        self._images = images and bool(self.rig.cameras)
+        self._places = [_Place(drive, frame) for drive in self.drives for frame in range(drive.num_frames)]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes of the boxes."""
+        return self.description.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the descriptions' contents and the names and sizes of the frames' files."""
+        digest = hashlib.sha256()
+        for name in (DESCRIPTION_FILE, RIG_FILE):
+            digest.update((self.path / name).read_bytes())
+        for place in self._places:
+            file = self._frame_file(place)
+            size = file.stat().st_size if file.is_file() else -1
+            digest.update(f"{file.relative_to(self.path).as_posix()}:{size}\n".encode())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one frame.
+
+        Raises:
+            InputError: when its file is missing, truncated or lacks an array.
+        """
+        place = self._places[index]
+        file = self._frame_file(place)
+        arrays = _read_arrays(file)
+        try:
+            return self._sample(place, arrays)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{file}", found=str(error), remedy="make the data set anew") from error
+
+    def _sample(self, place: _Place, arrays: Mapping[str, NDArray[Any]]) -> Sample:
+        stamp_ns = int(arrays["stamp_ns"])
+        cloud = PointCloud(
+            np.ascontiguousarray(arrays["points"]),
+            stamp_ns,
+            self.rig.lidars[LIDAR].frame_id,
+            time_offset_s=arrays["time_offset_s"],
+            ring=arrays["ring"].astype(np.int16),
+        )
+        frame = Frame(
+            stamp_ns,
+            clouds={LIDAR: cloud},
+            images={CAMERA: self._image(place, stamp_ns)} if self._images else {},
+            world_from_ego=Pose.from_matrix(arrays["world_from_ego"]),
+        )
+        segments = Segments(arrays["point_classes"].astype(np.int16), self.description.point_class_names)
+        key = f"{place.drive.name}/{place.frame:06d}"
+        return Sample(key, frame, self.rig, self._boxes(arrays), {LIDAR: segments})
+
+    def _boxes(self, arrays: Mapping[str, NDArray[Any]]) -> Boxes:
+        return Boxes(
+            arrays["boxes"],
+            arrays["labels"],
+            self.class_names,
+            track_ids=arrays["track_ids"],
+            num_points=arrays["num_points"],
+            velocities_mps=arrays["velocities_mps"],
+        )
+
+    def _image(self, place: _Place, stamp_ns: int) -> Image:
+        file = self._drive_folder(place) / CAMERA / f"{place.frame:06d}.jpg"
+        return Image(read_picture(file), stamp_ns, self.rig.cameras[CAMERA].frame_id)
+
+    def _drive_folder(self, place: _Place) -> Path:
+        return self.path / "drives" / place.drive.name
+
+    def _frame_file(self, place: _Place) -> Path:
+        return self._drive_folder(place) / "frames" / f"{place.frame:06d}.npz"
+
+
+def read_picture(file: Path) -> NDArray[Any]:
+    """Pixels of a JPEG or PNG file, as stored: `(H, W, 3)` uint8 RGB, or `(H, W)` uint8 or uint16.
+
+    Raises:
+        InputError: when the file is missing or cannot be decoded, or Pillow is not installed.
+    """
+    try:
+        import PIL.Image
+    except ImportError:
+        raise InputError(
+            f"{file}", found="Pillow not installed", remedy="pip install 'understudy[bags]' to read pictures"
+        ) from None
+    try:
+        with PIL.Image.open(file) as picture:
+            return np.array(picture)
+    except FileNotFoundError:
+        raise InputError(f"{file}", found="no such file", remedy="make the data set with a camera") from None
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{file}", found=str(error), wanted="a JPEG or PNG picture") from error
+
+
+def _read_description(path: Path) -> ScenesDescription:
+    file = path / DESCRIPTION_FILE
+    if not file.is_file():
+        raise InputError(f"{file}", found="no such file", wanted="a folder made by `understudy scenes`")
+    values = read_yaml(file)
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{file}: schema_version",
+            found=version,
+            wanted=SCHEMA_VERSION,
+            remedy="make the data set anew with this version of understudy",
+        )
+    return check_config(values, ScenesDescription, str(file))
+
+
+def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ARRAYS if name in stored}
+    except FileNotFoundError:
+        raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{file}", found=str(error), wanted="a whole npz file without pickled objects", remedy="make it anew"
+        ) from error
+    for name, (dtype, axes) in ARRAYS.items():
+        _check_array(file, name, arrays.get(name), dtype, axes)
+    return arrays
+
+
+def _check_array(file: Path, name: str, values: NDArray[Any] | None, dtype: str, axes: int) -> None:
+    found = "nothing" if values is None else f"{values.dtype} {values.shape}"
+    if values is None or values.dtype != dtype or values.ndim != axes:
+        raise InputError(f"{file}: array {name}", found=found, wanted=f"{dtype} with {axes} axes")

@@ -1,0 +1,1 @@
+"""Procedural driving scenes: seeded streets seen by a ray-cast LiDAR and camera, with exact labels."""

@@ -1,0 +1,67 @@
+"""What a generated data set is made of: everything that, with the code, decides its bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from understudy.configuration import Config
+
+ACTOR_CLASSES = ("car", "truck", "pedestrian", "cyclist")
+CAR, TRUCK, PEDESTRIAN, CYCLIST = range(4)
+POINT_CLASSES = ("road", "sidewalk", "building", "pole", "vegetation", "other", *ACTOR_CLASSES)
+ROAD, SIDEWALK, BUILDING, POLE, VEGETATION, OTHER = range(6)
+FIRST_ACTOR_CLASS = 6
+"""Point class of an actor is this plus its label."""
+SKY = 255
+"""Pixel class where no surface was hit."""
+FRAME_PERIOD_S = 0.1
+"""All scenes run at 10 Hz, one LiDAR turn per frame."""
+
+
+class CameraConfig(Config):
+    """The front camera: a pinhole without distortion."""
+
+    width_px: int = Field(320, ge=32, le=4096)
+    height_px: int = Field(192, ge=32, le=4096)
+    fov_deg: float = Field(80.0, gt=20, lt=140)
+    """Horizontal field of view."""
+    noise: float = Field(3.0, ge=0)
+    """Standard deviation of the pixel noise, in grey levels."""
+    jpeg_quality: int = Field(90, ge=1, le=100)
+    ground_truth: bool = False
+    """Also write depth and class of each pixel as PNG."""
+
+
+class LidarConfig(Config):
+    """The roof LiDAR."""
+
+    beams: Literal[16, 32, 64] = 32
+    azimuth_steps: int = Field(1080, ge=90, le=4096)
+    range_m: float = Field(70.0, ge=10, le=200)
+    """Farthest return; actors are labelled as far."""
+    range_noise_m: float = Field(0.02, ge=0, le=0.1)
+    """Standard deviation of the measured range."""
+
+
+class SceneConfig(Config):
+    """A whole data set."""
+
+    seed: int = Field(0, ge=0)
+    num_drives: int = Field(8, ge=1, le=10000)
+    num_val_drives: int = Field(2, ge=0)
+    """The last drives are held out for validation."""
+    num_frames: int = Field(20, ge=1, le=1000)
+    lidar: LidarConfig = LidarConfig()
+    camera: CameraConfig | None = CameraConfig()
+
+    @model_validator(mode="after")
+    def _leaves_training_drives(self) -> SceneConfig:
+        if self.num_val_drives >= self.num_drives:
+            raise ValueError(f"fewer validation drives than drives ({self.num_drives})")
+        return self
+
+    def split(self, drive: int) -> Literal["train", "val"]:
+        """The split that a drive belongs to."""
+        return "val" if drive >= self.num_drives - self.num_val_drives else "train"

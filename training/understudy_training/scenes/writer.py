@@ -1,0 +1,171 @@
+"""Writes a data set of scenes to a folder, several drives at a time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from understudy.configuration import write_yaml
+from understudy.datasets.scenes import CAMERA, DESCRIPTION_FILE, RIG_FILE, DriveEntry, ScenesDescription
+from understudy.errors import InputError
+from understudy.progress import Track, silent
+from understudy_training.scenes.camera import Picture
+from understudy_training.scenes.config import ACTOR_CLASSES, POINT_CLASSES, SceneConfig
+from understudy_training.scenes.drive import Drive, Moment
+from understudy_training.scenes.sensors import build_rig
+
+_MM_PER_M = 1000.0
+_MAX_DEPTH_MM = 65535
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written."""
+
+    num_drives: int
+    num_frames: int
+    num_points: int
+    num_seen: int
+    """Labelled actors with five returns or more, over all frames."""
+    seconds: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames written per second of wall time."""
+        return self.num_frames / max(self.seconds, 1e-9)
+
+
+def make_scenes(
+    config: SceneConfig, out: Path, *, workers: int = 2, overwrite: bool = False, track: Track = silent
+) -> Made:
+    """Makes a data set; its bytes depend on the configuration only, not on the number of workers.
+
+    Raises:
+        InputError: when `out` is not empty and `overwrite` is not set, or cannot be written.
+    """
+    _prepare(out, overwrite)
+    begun = time.perf_counter()
+    totals = np.zeros(2, int)
+    for counts in track(_write_drives(config, out, workers), "scenes", total=config.num_drives):
+        totals += counts
+    _write_description(config, out)
+    num_frames = config.num_drives * config.num_frames
+    return Made(config.num_drives, num_frames, int(totals[0]), int(totals[1]), time.perf_counter() - begun)
+
+
+def drive_name(number: int) -> str:
+    """Folder of a drive."""
+    return f"{number:04d}"
+
+
+def write_drive(config: SceneConfig, number: int, out: Path) -> tuple[int, int]:
+    """Writes one drive's folder; the numbers of points and of actors seen in it."""
+    folder = out / "drives" / drive_name(number)
+    (folder / "frames").mkdir(parents=True)
+    if config.camera is not None:
+        (folder / CAMERA).mkdir()
+    num_points = num_seen = 0
+    for frame, moment in enumerate(Drive(config, number)):
+        _write_frame(folder / "frames" / f"{frame:06d}.npz", moment)
+        if config.camera is not None and moment.picture is not None:
+            _write_picture(folder, frame, moment.picture, config)
+        num_points += len(moment.sweep.points)
+        assert moment.boxes.num_points is not None
+        num_seen += int((moment.boxes.num_points >= 5).sum())
+    return num_points, num_seen
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}", found="a file", wanted="a folder to write to")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise InputError(f"{out}", found="a folder with contents", remedy="choose another or pass --overwrite")
+        _remove_scenes(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}", found=str(error), wanted="a folder to write to") from error
+
+
+def _remove_scenes(out: Path) -> None:
+    """Removes an older data set of scenes, and nothing else."""
+    if not (out / DESCRIPTION_FILE).is_file() and not (out / "drives").is_dir():
+        raise InputError(f"{out}", found="a folder that holds no scenes", remedy="choose another; nothing was removed")
+    shutil.rmtree(out / "drives", ignore_errors=True)
+    for name in (DESCRIPTION_FILE, RIG_FILE):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_drives(config: SceneConfig, out: Path, workers: int) -> Iterator[tuple[int, int]]:
+    """Ray casting, encoding and writing release the interpreter's lock, so threads are enough."""
+    with ThreadPoolExecutor(workers) as pool:
+        drives = [pool.submit(write_drive, config, number, out) for number in range(config.num_drives)]
+        for drive in as_completed(drives):
+            yield drive.result()
+
+
+def _write_description(config: SceneConfig, out: Path) -> None:
+    """Comes last: a folder without it was not finished."""
+    build_rig(config).write(out / RIG_FILE)
+    drives = tuple(
+        DriveEntry(name=drive_name(number), split=config.split(number), num_frames=config.num_frames)
+        for number in range(config.num_drives)
+    )
+    generator = config.model_dump(mode="json")
+    write_yaml(
+        out / DESCRIPTION_FILE,
+        ScenesDescription(
+            class_names=ACTOR_CLASSES, point_class_names=POINT_CLASSES, drives=drives, generator=generator
+        ),
+    )
+
+
+def _write_frame(file: Path, moment: Moment) -> None:
+    sweep, boxes = moment.sweep, moment.boxes
+    assert boxes.track_ids is not None
+    assert boxes.num_points is not None
+    assert boxes.velocities_mps is not None
+    np.savez(
+        file,
+        points=sweep.points,
+        time_offset_s=sweep.time_offset_s,
+        ring=sweep.ring,
+        point_classes=sweep.point_class,
+        boxes=boxes.geometry,
+        labels=boxes.labels,
+        track_ids=boxes.track_ids,
+        num_points=boxes.num_points,
+        velocities_mps=boxes.velocities_mps,
+        world_from_ego=moment.world_from_ego.matrix,
+        stamp_ns=np.int64(moment.stamp_ns),
+    )
+
+
+def _write_picture(folder: Path, frame: int, picture: Picture, config: SceneConfig) -> None:
+    assert config.camera is not None
+    quality = config.camera.jpeg_quality
+    PIL.Image.fromarray(picture.pixels).save(folder / CAMERA / f"{frame:06d}.jpg", quality=quality)
+    if not config.camera.ground_truth:
+        return
+    _write_png(folder / "depth" / f"{frame:06d}.png", _depth_mm(picture))
+    _write_png(folder / "classes" / f"{frame:06d}.png", picture.pixel_class)
+
+
+def _write_png(file: Path, values: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    file.parent.mkdir(exist_ok=True)
+    PIL.Image.fromarray(values).save(file, compress_level=1)
+
+
+def _depth_mm(picture: Picture) -> NDArray[np.uint16]:
+    """`(H, W)` millimetres along the optical axis; 0 in the sky and beyond 65.5 m."""
+    depth_mm = np.rint(picture.depth_m * _MM_PER_M)
+    return np.where(depth_mm <= _MAX_DEPTH_MM, depth_mm, 0).astype(np.uint16)
