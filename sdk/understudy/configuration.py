@@ -89,6 +89,19 @@ def write_yaml(path: Path, config: BaseModel) -> None:
     path.write_text(dump_yaml(config), encoding="utf-8")
 
 
+def write_json(path: Path, record: BaseModel) -> None:
+    """Writes a record for other programs to read; its folder is made.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}", found=error.strerror, wanted="a file that can be written") from error
+
+
 def dump_yaml(config: BaseModel) -> str:
     """The configuration as YAML, in field order."""
     return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, width=100)

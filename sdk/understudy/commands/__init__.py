@@ -1,0 +1,1 @@
+"""Verbs of the runtime: parse, call one library function, print."""
