@@ -19,6 +19,7 @@ from understudy.engines.engine import Arrays, Engine
 from understudy.engines.opening import open_engine
 from understudy.errors import EngineError, FrameError, GeometryError
 from understudy.frame import Frame, PointCloud
+from understudy.pillars import group_points
 from understudy.plausibility import refuse_impossible_cloud, refuse_impossible_mounting
 from understudy.rig import Lidar, Rig
 
@@ -158,8 +159,6 @@ def _points_feeder(lidar: Lidar) -> Callable[[PointCloud], Feeds]:
 
 
 def _pillars_feeder(contract: Contract, pillars_input: PillarsInput, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
-    from understudy.pillars import group_points
-
     ego_from_sensor = _ego_from_sensor(lidar)
     intensity_factor = np.float32(1.0 / lidar.intensity_scale)
 

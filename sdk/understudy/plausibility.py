@@ -16,7 +16,7 @@ _HIGHEST_M = 5.0
 _FARTHEST_MOUNTING_M = 30.0
 _INTENSITY_MARGIN = 1.5
 _INTENSITY_FLOOR = 1.0 / 250.0
-_OUTLIERS = 0.01
+_OUTLIERS = 0.05
 
 
 def refuse_impossible_mounting(rig: Rig, name: str, lidar: Lidar) -> None:

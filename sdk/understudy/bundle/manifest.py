@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, model_validator
 
 from understudy.configuration import Config
+from understudy.errors import InputError
 
 SCHEMA_VERSION = 1
 
 Precision = Literal["fp32", "fp16", "int8", "uint8"]
 """`int8` is the symmetric Q/DQ file that TensorRT takes; `uint8` its CPU twin, which must never reach TensorRT."""
+
+
+def precision_named(name: str) -> Precision:
+    """A precision from text a user typed.
+
+    Raises:
+        InputError: when there is none of that name.
+    """
+    if name not in get_args(Precision):
+        raise InputError("precision", found=name, wanted=" or ".join(get_args(Precision)))
+    return cast(Precision, name)
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -107,6 +107,15 @@ def available_providers() -> tuple[str, ...]:
     return tuple(_import_onnxruntime().get_available_providers())
 
 
+def runtime_version() -> str:
+    """Name and version, for keys and records.
+
+    Raises:
+        EngineError: when it is not installed.
+    """
+    return f"onnxruntime {_import_onnxruntime().__version__}"
+
+
 def _import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime

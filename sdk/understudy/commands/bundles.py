@@ -1,0 +1,58 @@
+"""`understudy pack`, `compile`, `inspect`: making a bundle, making it ready, reading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from understudy.cli import needs
+from understudy.errors import InputError
+
+
+@needs("onnx", extra="calibration")
+def pack(
+    folder: Path = typer.Argument(..., help="Folder made by `understudy export`, quantized or not."),
+    out: Path = typer.Option(..., "--out", help="Bundle folder to write; a bundle that is there is replaced."),
+    name: str = typer.Option("", "--name", help="Name of the student; as exported when left out."),
+    ledger: Path | None = typer.Option(None, "--ledger", help="JSON file whose contents travel in the manifest."),
+    archive: bool = typer.Option(False, "--zip", help="Write OUT.zip as well."),
+) -> None:
+    """Pack an export into a bundle: models, manifest, a hash of everything."""
+    from understudy.bundle.archives import write_archive
+    from understudy.bundle.packing import pack as pack_folder
+
+    bundle = pack_folder(folder, out, name=name or None, ledger=ledger)
+    typer.echo(f"packed {', '.join(bundle.manifest.models)} into {bundle.folder} ({bundle.fingerprint[:12]})")
+    if archive:
+        path = write_archive(bundle.folder, out.with_name(f"{out.name}.zip"))
+        typer.echo(f"zipped {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def compile_engines(
+    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder."),
+    target: str = typer.Option(
+        "cpu", "--target", help="cpu, rtx-sm75 .. rtx-sm120, rtx (SM80 to SM120 in one), or all."
+    ),
+    precision: str = typer.Option(
+        "", "--precision", help="fp32, fp16, int8 or uint8; the target's best when left out."
+    ),
+) -> None:
+    """Make a bundle ready for its target: an ONNX Runtime session proved, or a TensorRT-RTX engine built ahead."""
+    from understudy.bundle.bundle import open_bundle
+    from understudy.bundle.card import engine_line
+    from understudy.bundle.manifest import precision_named
+    from understudy.engines.compiling import compile_bundle
+
+    if path.is_file():
+        raise InputError(f"{path}", found="a file", wanted="a bundle folder", remedy="unzip it; engines live inside it")
+    for compiled in compile_bundle(open_bundle(path), target, precision_named(precision) if precision else None):
+        typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
+
+
+def inspect(path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder or its zip.")) -> None:
+    """Show what a bundle holds and expects, after checking every hash."""
+    from understudy.bundle.bundle import open_bundle
+    from understudy.bundle.card import bundle_card
+
+    typer.echo(bundle_card(open_bundle(path)))

@@ -1,0 +1,194 @@
+"""One bridge over TensorRT 10.x, 11.x and TensorRT-RTX: the calls all of them have, and nothing else.
+
+Networks are strongly typed, so precision lives in the ONNX graph: no precision flag, calibrator, tactic or algorithm
+is ever touched. A builder answers None instead of raising; the reason is then what its logger heard.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from understudy.bundle.manifest import Tensor
+from understudy.errors import EngineError
+
+Library = Literal["tensorrt_rtx", "tensorrt"]
+Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+"""Least, usual and largest shape of each input that varies."""
+
+_EXTRAS: Mapping[Library, str] = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+_WARNING = 2
+_KEPT_MESSAGES = 3
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A serialized engine and what the network said when it was built.
+
+    Attributes:
+        blob: the engine's bytes.
+        inputs: of the network.
+        outputs: of the network.
+        layer_types: number of layers by kind and by the type of their first output.
+        num_convolutions: all convolutions.
+        num_int8_convolutions: those whose input is dequantized from INT8.
+    """
+
+    blob: bytes
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    layer_types: dict[str, dict[str, int]]
+    num_convolutions: int
+    num_int8_convolutions: int
+
+
+def available(library: Library) -> bool:
+    """Whether the package is installed; says nothing of a GPU."""
+    return importlib.util.find_spec(library) is not None
+
+
+def load(library: Library) -> ModuleType:
+    """The module.
+
+    Raises:
+        EngineError: when it is not installed or its libraries do not load.
+    """
+    try:
+        return importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        remedy = f"pip install 'understudy[{_EXTRAS[library]}]'"
+        raise EngineError(f"package {library}", found=str(error), wanted="installed", remedy=remedy) from error
+
+
+def version(library: Library) -> str:
+    """Name and version, for keys and records."""
+    return f"{library} {load(library).__version__}"
+
+
+def build(library: Library, model: Path, profile: Profile, capabilities: tuple[str, ...] = ()) -> BuiltEngine:
+    """Builds an engine ahead of time.
+
+    Args:
+        library: which TensorRT.
+        model: the ONNX file.
+        profile: shapes of the inputs that vary.
+        capabilities: names such as `SM86` of the GPUs to build for; empty builds for the one that is here.
+
+    Raises:
+        EngineError: when parser or builder refuse, with their own words.
+    """
+    trt = load(library)
+    log = _logger(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model.read_bytes()):
+        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        raise EngineError(f"{library}: {model}", found=_text(errors or log.messages), wanted="a graph its parser takes")
+    config = builder.create_builder_config()
+    _set_profile(builder, config, profile)
+    _set_capabilities(trt, config, capabilities, library)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise EngineError(
+            f"{library}: build of {model} for {', '.join(capabilities) or 'this GPU'}",
+            found=_text(log.messages),
+            wanted="an engine",
+            remedy="choose another target, or change the operator it names",
+        )
+    return _built(bytes(serialized), network)
+
+
+def _logger(trt: ModuleType) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        """Keeps warnings and errors; TensorRT calls it from its own threads."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) < _WARNING:
+                self.messages.append(message)
+
+    return Log()
+
+
+def _network_flags(trt: ModuleType) -> int:
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _set_profile(builder: Any, config: Any, shapes: Profile) -> None:
+    if not shapes:
+        return
+    profile = builder.create_optimization_profile()
+    for name, (least, usual, largest) in shapes.items():
+        profile.set_shape(name, least, usual, largest)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError("optimization profile", found=str(dict(shapes)), wanted="least <= usual <= largest")
+
+
+def _set_capabilities(trt: ModuleType, config: Any, capabilities: tuple[str, ...], library: Library) -> None:
+    if not capabilities:
+        return
+    known = getattr(trt, "ComputeCapability", None)
+    setter = getattr(config, "set_compute_capability", None)
+    unknown = [name for name in capabilities if not hasattr(known, name)]
+    if known is None or setter is None or unknown:
+        raise EngineError(
+            f"{library} {trt.__version__}: compute capability",
+            found=", ".join(unknown or capabilities),
+            wanted="one this version builds for ahead of time",
+            remedy="choose another target or install another version",
+        )
+    config.num_compute_capabilities = len(capabilities)
+    for index, name in enumerate(capabilities):
+        setter(getattr(known, name), index)
+
+
+def _built(blob: bytes, network: Any) -> BuiltEngine:
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    kinds: dict[str, Counter[str]] = {}
+    for layer in layers:
+        kinds.setdefault(layer.type.name, Counter())[_first_output_type(layer)] += 1
+    producer = {layer.get_output(i).name: layer.type.name for layer in layers for i in range(layer.num_outputs)}
+    convolutions = [layer for layer in layers if layer.type.name == "CONVOLUTION"]
+    return BuiltEngine(
+        blob=blob,
+        inputs=tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs)),
+        outputs=tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs)),
+        layer_types={kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)},
+        num_convolutions=len(convolutions),
+        num_int8_convolutions=sum(producer.get(layer.get_input(0).name) == "DEQUANTIZE" for layer in convolutions),
+    )
+
+
+def _first_output_type(layer: Any) -> str:
+    return str(layer.get_output(0).dtype.name) if layer.num_outputs else "none"
+
+
+def _tensor(tensor: Any) -> Tensor:
+    dtype = _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
+    shape = tuple("?" if size < 0 else int(size) for size in tensor.shape)
+    return Tensor(name=tensor.name, dtype=dtype, shape=shape)
+
+
+def _text(messages: list[str]) -> str:
+    return " | ".join(messages[-_KEPT_MESSAGES:]) or "no reason given"
