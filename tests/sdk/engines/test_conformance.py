@@ -1,0 +1,164 @@
+"""One suite that every engine passes. A new runtime adds one row to `_openers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.bundle.bundle import Bundle
+from understudy.engines.engine import Engine
+from understudy.engines.opening import open_engine
+from understudy.errors import EngineError
+from understudy.testing import FakeEngine, road_cloud, tiny_bundle, tiny_contract
+
+Feeds = dict[str, np.ndarray]
+_ROWS: dict[str, Callable[[Bundle], Engine]] = {
+    "onnxruntime, 1 thread": lambda bundle: open_engine(bundle, "fp32"),
+    "onnxruntime, 2 threads": lambda bundle: open_engine(bundle, "fp32", threads=2),
+    "fake": lambda bundle: FakeEngine.detecting(tiny_contract(), [[0, 0, 0, 1, 1, 1, 0]], [0.5], [0]),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("conformance") / "bundle")
+
+
+@pytest.fixture(params=list(_ROWS))
+def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
+    with _ROWS[request.param](bundle) as opened:
+        yield opened
+
+
+@pytest.fixture
+def feeds() -> Feeds:
+    return feeds_of(seed=0)
+
+
+def feeds_of(seed: int, num_points: int = 500) -> Feeds:
+    cloud = road_cloud(np.random.default_rng(seed), num_points)
+    ego_from_sensor = np.eye(4, dtype=np.float32)[:3]
+    return {
+        "points": cloud.points,
+        "ego_from_sensor": ego_from_sensor,
+        "intensity_factor": np.ones(1, np.float32),
+    }
+
+
+def test_declares_what_it_takes_and_says(engine: Engine) -> None:
+    assert [spec.name for spec in engine.inputs] == ["points", "ego_from_sensor", "intensity_factor"]
+    assert {spec.name: spec.dtype for spec in engine.outputs} == {
+        "boxes": "float32",
+        "scores": "float32",
+        "labels": "int32",
+    }
+    assert engine.description
+
+
+def test_outputs_are_what_was_declared(engine: Engine, feeds: Feeds) -> None:
+    outputs = engine(feeds)
+    assert list(outputs) == [spec.name for spec in engine.outputs]
+    for spec in engine.outputs:
+        assert outputs[spec.name].dtype == np.dtype(spec.dtype)
+        assert outputs[spec.name].ndim == len(spec.shape)
+
+
+def test_same_feeds_same_bits(engine: Engine, feeds: Feeds) -> None:
+    first = engine(feeds)
+    engine(feeds_of(seed=1))
+    second = engine(feeds)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_outputs_belong_to_the_caller(engine: Engine, feeds: Feeds) -> None:
+    first = engine(feeds)
+    kept = {name: values.copy() for name, values in first.items()}
+    engine(feeds_of(seed=2))
+    assert all(np.array_equal(first[name], kept[name]) for name in first)
+    first["scores"][:] = -1.0
+    assert np.array_equal(engine(feeds)["scores"], kept["scores"])
+
+
+def test_feeds_are_left_alone(engine: Engine, feeds: Feeds) -> None:
+    before = {name: values.copy() for name, values in feeds.items()}
+    engine(feeds)
+    assert all(np.array_equal(feeds[name], before[name]) for name in feeds)
+
+
+@pytest.mark.parametrize("num_points", [1, 7, 4096])
+def test_the_number_of_points_may_vary(engine: Engine, num_points: int) -> None:
+    assert np.isfinite(engine(feeds_of(0, num_points))["scores"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("points", np.zeros((5, 4), np.float64), "input points: found float64"),
+        ("points", np.zeros((5, 3), np.float32), "input points: found float32 (5, 3)"),
+        ("points", np.zeros((1, 5, 4), np.float32), "input points: found float32 (1, 5, 4)"),
+        ("intensity_factor", np.ones(2, np.float32), "input intensity_factor: found float32 (2,)"),
+    ],
+)
+def test_refuses_wrong_dtype_and_shape(
+    engine: Engine, feeds: Feeds, name: str, value: np.ndarray, message: str
+) -> None:
+    with pytest.raises(EngineError) as refusal:
+        engine({**feeds, name: value})
+    assert message in str(refusal.value)
+
+
+def test_refuses_missing_and_unknown_names(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(EngineError, match="engine inputs"):
+        engine({"points": feeds["points"]})
+    with pytest.raises(EngineError, match="engine inputs"):
+        engine({**feeds, "extra": feeds["points"]})
+
+
+def test_still_works_after_a_refusal(engine: Engine, feeds: Feeds) -> None:
+    before = engine(feeds)
+    with pytest.raises(EngineError):
+        engine({})
+    assert np.array_equal(engine(feeds)["scores"], before["scores"])
+
+
+def test_use_after_close_is_an_error(engine: Engine, feeds: Feeds) -> None:
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine(feeds)
+
+
+def test_threads_change_no_box(bundle: Bundle, feeds: Feeds) -> None:
+    with open_engine(bundle, "fp32", threads=1) as one, open_engine(bundle, "fp32", threads=2) as two:
+        np.testing.assert_allclose(one(feeds)["boxes"], two(feeds)["boxes"], atol=1e-5)
+
+
+def test_refusals_of_opening(bundle: Bundle, tmp_path: Path) -> None:
+    for precision, runtime, threads, message in [
+        ("fp32", "onnxruntime-cuda", 1, "CUDAExecutionProvider"),
+        ("fp32", "tensorrt", 1, "no TensorRT execution in this version"),
+        ("fp32", "openvino", 1, "runtime: found openvino, wanted onnxruntime or"),
+        ("uint8", "tensorrt", 1, "silently clips"),
+        ("uint8", "onnxruntime-tensorrt", 1, "silently clips"),
+        ("fp32", "onnxruntime", 0, "threads: found 0"),
+    ]:
+        with pytest.raises(EngineError) as refusal:
+            open_engine(bundle, precision, runtime, threads)  # type: ignore[arg-type]
+        assert message in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(EngineError) as refusal:
+        OnnxRuntimeEngine(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(EngineError, match="no such file"):
+        OnnxRuntimeEngine(tmp_path / "absent.onnx")
