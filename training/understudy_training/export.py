@@ -31,18 +31,19 @@ from understudy_training.torch_engine import TorchEngine
 OPSET = 18
 MODEL, CONTRACT, RECORD = "model.onnx", "contract.yaml", "export.yaml"
 
-_LARGEST_DEPARTURE = 1e-3
-_SMALLEST_SHARE = 0.9
-"""Below one, because equal scores at TopK's cut and overlaps at the threshold may fall either way on made-up clouds."""
+_LARGEST_DEPARTURE = 5e-3
+_SMALLEST_SHARE = 0.98
+_SCORE_MARGIN = 1e-4
+"""Rows within this of the weakest are not compared: which of equal scores TopK takes is rounding."""
 _CHECK_CLOUD_SIZES = (2_000, 20_000)
 
 
 class Parity(Config):
-    """How far ONNX Runtime departs from PyTorch on made-up clouds: rows with a score, in the graph's order."""
+    """How far ONNX Runtime departs from PyTorch on made-up clouds, over rows that rounding cannot rank otherwise."""
 
     clouds: int
     rows: int
-    """Rows with a score above 0 in PyTorch, over all clouds."""
+    """Rows of PyTorch compared, over all clouds; none for a network that is not trained."""
     matched_share: float = Field(ge=0, le=1)
     """Rows that ONNX Runtime has too: same class, every number within the largest departure."""
     largest_departure: float = Field(ge=0)
@@ -181,32 +182,37 @@ def parity_of(pairs: Sequence[tuple[dict[str, NDArray[Any]], dict[str, NDArray[A
     return Parity(
         clouds=len(pairs),
         rows=len(departures),
-        matched_share=len(matched) / max(1, len(departures)),
+        matched_share=len(matched) / len(departures) if len(departures) else 1.0,
         largest_departure=float(matched.max(initial=0.0)),
     )
 
 
 def _departures(wanted: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """`(R,)` for each row with a score: the largest difference to the row of its class that is nearest in all."""
-    wanted_rows, found_rows = (np.column_stack([o["boxes"], o["scores"]])[o["scores"] > 0] for o in (wanted, found))
-    if not len(found_rows):
-        return np.full(len(wanted_rows), np.inf)
-    difference = np.abs(wanted_rows[:, None].astype(np.float64) - found_rows[None])
+    """`(R,)` for each row compared: the largest difference to the row of its class that is nearest in all."""
+    weakest = float(wanted["scores"][wanted["scores"] > 0].min(initial=1.0))
+    chosen, present = wanted["scores"] > weakest + _SCORE_MARGIN, found["scores"] > 0
+    wanted_rows = np.column_stack([wanted["boxes"], wanted["scores"]])[chosen].astype(np.float64)
+    found_rows = np.column_stack([found["boxes"], found["scores"]])[present]
+    difference = np.abs(wanted_rows[:, None] - found_rows[None])
     difference[..., 6] = np.minimum(difference[..., 6], 2 * np.pi - difference[..., 6])
     largest = difference.max(2)
-    labels = [o["labels"][o["scores"] > 0] for o in (wanted, found)]
-    largest[labels[0][:, None] != labels[1][None]] = np.inf
-    nearest: NDArray[np.float64] = largest.min(1)
+    largest[wanted["labels"][chosen][:, None] != found["labels"][present][None]] = np.inf
+    nearest: NDArray[np.float64] = largest.min(1, initial=np.inf)
     return nearest
 
 
 def made_up_cloud(grid: Grid, size: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """`(size, 4)` points in ego over the grid and somewhat beyond, a tenth in a few dense clumps, some NaN."""
+    """`(size, 4)` points in ego: half on the road, half in 20 clumps of a car's or a person's size, one in 100 NaN."""
     low, high = np.array([grid.x_range_m, grid.y_range_m, grid.z_range_m]).T
-    beyond = 0.1 * (high - low)
-    places = generator.uniform(low - beyond, high + beyond, (size, 3))
-    clump = generator.random(size) < 0.1
-    places[clump] = low + (high - low) * generator.uniform(0.3, 0.7, 3) + generator.normal(0, 0.5, (clump.sum(), 3))
+    places = generator.uniform(low, high, (size, 3))
+    places[:, 2] = generator.normal(0.0, 0.03, size)
+    centers = generator.uniform(low, high, (20, 3))
+    centers[:, 2] = 0.8
+    extents = np.where(np.arange(20)[:, None] % 2, (4.0, 1.8, 1.6), (0.6, 0.6, 1.6))
+    clump = generator.integers(0, 40, size)
+    inside = clump < len(centers)
+    offsets = generator.uniform(-0.5, 0.5, (size, 3))
+    places[inside] = centers[clump[inside]] + offsets[inside] * extents[clump[inside]]
     cloud = np.column_stack([places, generator.random(size)]).astype(np.float32)
     cloud[generator.random(size) < 0.01, 0] = np.nan
     return cloud
