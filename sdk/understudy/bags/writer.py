@@ -35,8 +35,9 @@ class BagWriter:
     def __init__(self, path: Path, *, overwrite: bool = False, sqlite3: bool = False) -> None:
         self.path = path
         self._connections: dict[str, Any] = {}
+        refuse_occupied(path, overwrite)
         if path.exists():
-            _make_room(path, overwrite)
+            shutil.rmtree(path)
         plugin = StoragePlugin.SQLITE3 if sqlite3 else StoragePlugin.MCAP
         with bag_errors(f"bag {path}", "a place to write"):
             self._writer = Writer(path, version=_VERSION, storage_plugin=plugin)
@@ -82,12 +83,14 @@ class BagWriter:
         self.close()
 
 
-def _make_room(path: Path, overwrite: bool) -> None:
+def refuse_occupied(path: Path, overwrite: bool) -> None:
+    """Raises BagError when something is at `path`, unless it is a bag that may go."""
+    if not path.exists():
+        return
     if not overwrite:
         raise BagError(f"bag {path}", found="something there already", remedy="choose another name or say --overwrite")
     if not (path / "metadata.yaml").is_file():
         raise BagError(f"bag {path}", found="something else than a bag", wanted="a bag or nothing")
-    shutil.rmtree(path)
 
 
 def _qos(latched: bool) -> Qos:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.errors import InputError
 from understudy.frame import PointCloud
 from understudy.messages.headers import Make, header_message
 
@@ -71,6 +72,18 @@ LAYOUTS: dict[LayoutName, CloudLayout] = {
     ),
 }
 """`plain` is what most drivers write; `shuffled` breaks all a reader may assume: order, padding, alignment, types."""
+
+
+def layout_named(name: str) -> LayoutName:
+    """The layout of that name.
+
+    Raises:
+        InputError: when there is none.
+    """
+    for known in LAYOUTS:
+        if name == known:
+            return known
+    raise InputError("--layout", found=name, wanted=" or ".join(LAYOUTS))
 
 
 def cloud_message(make: Make, cloud: PointCloud, layout: CloudLayout, intensity_scale: float) -> Any:

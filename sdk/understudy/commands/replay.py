@@ -1,0 +1,89 @@
+"""`understudy record`, `replay`: a data set as a bag, and a bag through a student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from understudy.cli import needs
+from understudy.errors import BagError, InputError
+
+
+@needs("rosbags", extra="bags")
+def record(
+    dataset: Path = typer.Argument(..., help="Folder of a data set: scenes, KITTI, KITTI raw, PandaSet, nuScenes."),
+    out: Path = typer.Argument(..., help="Bag folder to write, with rig.yaml in it."),
+    split: str | None = typer.Option(None, "--split", help="Split to take frames from, as val."),
+    drive: int | None = typer.Option(None, "--drive", help="Number of the drive within it, from 0."),
+    frames: str = typer.Option("", "--frames", help="Part of them, as 10:20, 10: or :20."),
+    layout: str = typer.Option(
+        "plain", "--layout", help="Fields of the clouds: plain, or shuffled (odd order, padding, uint8 intensity)."
+    ),
+    images: bool = typer.Option(True, "--images/--no-images", help="Write the cameras too."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a bag that is there."),
+) -> None:
+    """Write a data set as a rosbag2 (MCAP) with point clouds, images, camera info, transforms and odometry."""
+    from understudy.messages.cloud_layouts import layout_named
+    from understudy.progress import bar
+    from understudy.recording import chosen_frames, open_for_recording, record_bag
+
+    source = open_for_recording(dataset, split, images=images)
+    numbers = chosen_frames(source, drive, frames)
+    chosen = layout_named(layout)
+    made = record_bag(source, out, frames=numbers, layout=chosen, images=images, overwrite=overwrite, track=bar)
+    for topic, num_messages in made.messages.items():
+        typer.echo(f"{num_messages:>7}  {topic}")
+    typer.echo(f"recorded {made.num_frames} frames, {made.span_s:.1f} s, into {made.bag} with {made.rig.name}")
+
+
+@needs("rosbags", "onnxruntime", extra="cpu,bags")
+def replay(
+    bag: Path = typer.Argument(..., help="Bag folder, or a *.mcap or *.db3 file."),
+    bundle: Path = typer.Argument(..., help="Bundle folder or its zip."),
+    out: Path = typer.Option(..., "--out", help="Bag folder to write detections, markers and replay.json into."),
+    rig: Path | None = typer.Option(None, "--rig", help="Rig file; rig.yaml in the bag when left out."),
+    topic: str | None = typer.Option(None, "--topic", help="Point clouds to use."),
+    lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig they come from."),
+    cameras: bool = typer.Option(False, "--cameras", help="Also synchronize and decode the rig's cameras."),
+    rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded."),
+    start: float = typer.Option(0.0, "--start", help="Seconds of the bag to skip."),
+    end: float | None = typer.Option(None, "--end", help="Second of the bag to stop at."),
+    precision: str = typer.Option("", "--precision", help="fp32, fp16, int8 or uint8; the CPU's best when left out."),
+    threads: int = typer.Option(1, "--threads", help="Threads of the engine."),
+    ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where the bag's /tf_static differs."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a bag of results that is there."),
+) -> None:
+    """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
+    from understudy.bundle.manifest import precision_named
+    from understudy.pipeline import open_pipeline
+    from understudy.progress import bar
+    from understudy.replay import ReplayOptions, replay_bag
+    from understudy.rig import read_rig
+
+    options = ReplayOptions(
+        topic=topic,
+        rate=rate,
+        start_s=start,
+        end_s=end,
+        cameras=cameras,
+        check_transforms=not ignore_tf,
+        overwrite=overwrite,
+    )
+    chosen = precision_named(precision) if precision else None
+    with open_pipeline(bundle, read_rig(_rig_path(bag, rig)), chosen, threads=threads, lidar=lidar) as pipeline:
+        summary = replay_bag(bag, pipeline, out, options, track=bar)
+    for line in summary.lines():
+        typer.echo(line)
+    if summary.damage:
+        remedy = f"{summary.num_frames} frames before it are in {out}"
+        raise BagError(summary.damage, remedy=remedy)
+
+
+def _rig_path(bag: Path, rig: Path | None) -> Path:
+    beside = (bag if bag.is_dir() else bag.parent) / "rig.yaml"
+    if rig is None and not beside.is_file():
+        if not bag.exists():
+            raise BagError(f"bag {bag}", found="nothing there", remedy="check the path")
+        raise InputError("--rig", found=f"nothing, and no {beside}", wanted="a rig file", remedy="say --rig RIG.yaml")
+    return rig or beside

@@ -1,0 +1,168 @@
+"""What a replay leaves behind besides detections: counters that add up, speed, and a digest that proves identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.bags.reader import BagReader
+from understudy.messages.headers import stamp_ns_from_message
+from understudy.messages.outputs import DETECTIONS_TYPE
+from understudy.synchronizer import OUTCOMES, Counts
+from understudy.topics import DETECTIONS_TOPIC
+
+SUMMARY_FILE = "replay.json"
+_SHORT = {"out_of_order": "disorder"}
+_TOPIC_WIDTH, _COUNT_WIDTH, _WIDTH = 34, 9, 100
+
+
+class DetectionsDigest:
+    """SHA-256 over the fields of detection messages; never over serialized bytes, whose padding is anybody's."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, message: Any) -> None:
+        """Takes in a `vision_msgs/Detection3DArray`."""
+        self._header(message)
+        self._hash.update(struct.pack("<q", len(message.detections)))
+        for detection in message.detections:
+            self._header(detection)
+            self._text(detection.id)
+            box = detection.bbox
+            self._numbers(box.center.position, "xyz")
+            self._numbers(box.center.orientation, "xyzw")
+            self._numbers(box.size, "xyz")
+            self._hash.update(struct.pack("<q", len(detection.results)))
+            for result in detection.results:
+                self._text(result.hypothesis.class_id)
+                self._numbers(result.hypothesis, ("score",))
+                self._numbers(result.pose.pose.position, "xyz")
+                self._numbers(result.pose.pose.orientation, "xyzw")
+
+    @property
+    def hex(self) -> str:
+        """The digest so far."""
+        return self._hash.hexdigest()
+
+    def _header(self, stamped: Any) -> None:
+        self._hash.update(struct.pack("<q", stamp_ns_from_message(stamped)))
+        self._text(stamped.header.frame_id)
+
+    def _text(self, text: str) -> None:
+        encoded = text.encode()
+        self._hash.update(struct.pack("<q", len(encoded)) + encoded)
+
+    def _numbers(self, owner: Any, names: tuple[str, ...] | str) -> None:
+        self._hash.update(struct.pack(f"<{len(names)}d", *(getattr(owner, name) for name in names)))
+
+
+@dataclass(frozen=True)
+class ReplaySummary:
+    """A replay in numbers.
+
+    Attributes:
+        bag: what was replayed.
+        out: the bag of results.
+        student: name of the network.
+        engine: what it ran in.
+        rig: name and hash of the rig.
+        num_frames: sweeps with a result.
+        num_detections: boxes in all.
+        topics: for each topic read, how many messages were `read` and what became of them.
+        reasons: why messages were rejected, and how many for each reason.
+        span_s: time that the replayed sweeps took when they were recorded.
+        wall_s: time that the replay took.
+        pipeline_s: part of it in the pipeline.
+        rate: pace asked for; 0 is as fast as possible.
+        damage: what ended the bag before its end, if anything did.
+        digest: `detections_digest` of the output.
+    """
+
+    bag: str
+    out: str
+    student: str
+    engine: str
+    rig: str
+    num_frames: int
+    num_detections: int
+    topics: dict[str, dict[str, int]]
+    reasons: dict[str, int]
+    span_s: float
+    wall_s: float
+    pipeline_s: float
+    rate: float
+    damage: str | None
+    digest: str
+
+    @property
+    def frames_per_s(self) -> float:
+        """Sweeps with a result for each second of the replay."""
+        return self.num_frames / self.wall_s if self.wall_s > 0 else 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """How many times as fast as it was recorded; 0 when a single sweep gives no measure."""
+        return self.span_s / self.wall_s if self.wall_s > 0 else 0.0
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON."""
+        speed = {"frames_per_s": round(self.frames_per_s, 3), "real_time_factor": round(self.real_time_factor, 3)}
+        path.write_text(json.dumps(asdict(self) | speed, indent=2) + "\n", encoding="utf-8")
+
+    def lines(self) -> Iterator[str]:
+        """The record as a table of at most 100 columns."""
+        heads = ("read", *(_SHORT.get(name, name) for name in OUTCOMES))
+        yield f"{'topic':<{_TOPIC_WIDTH}}" + "".join(f"{head:>{_COUNT_WIDTH}}" for head in heads)
+        for topic, counts in self.topics.items():
+            numbers = "".join(f"{counts[name]:>{_COUNT_WIDTH}}" for name in ("read", *OUTCOMES))
+            yield f"{_shortened(topic, _TOPIC_WIDTH - 1):<{_TOPIC_WIDTH}}{numbers}"
+        for reason, count in self.reasons.items():
+            yield _shortened(f"rejected {count}: {reason}", _WIDTH)
+        read, ended = (sum(counts[name] for counts in self.topics.values()) for name in ("read", "ended"))
+        yield f"read {read} = used + stale + duplicate + disorder + unmatched + rejected {ended}"
+        pace = "as fast as possible" if self.rate == 0 else f"paced at {self.rate:g}x"
+        yield (
+            f"{self.num_frames} frames, {self.num_detections} detections in {self.wall_s:.2f} s ({pace}): "
+            f"{self.frames_per_s:.1f} frames/s, {self.real_time_factor:.1f}x real time"
+        )
+        yield f"detections sha256 {self.digest}"
+
+
+def counted(reads: Mapping[str, int], counts: Mapping[str, Counts]) -> dict[str, dict[str, int]]:
+    """Counters by topic, and the proof that they add up.
+
+    Args:
+        reads: messages read, by topic.
+        counts: what became of them, by the same topics.
+    """
+    topics: dict[str, dict[str, int]] = {}
+    for topic, read in reads.items():
+        outcomes = counts[topic].outcomes
+        ended = sum(outcomes.values())
+        assert read == ended, f"{topic}: {read} messages read, {ended} accounted for"
+        topics[topic] = {"read": read, "ended": ended} | {str(name): outcomes[name] for name in OUTCOMES}
+    return topics
+
+
+def detections_digest(bag: Path, topic: str = DETECTIONS_TOPIC) -> str:
+    """SHA-256 over all detections of a bag, in order: equal digests, equal detections to the last bit.
+
+    Raises:
+        BagError: when the bag has no such topic of detections or is damaged.
+    """
+    digest = DetectionsDigest()
+    with BagReader(bag) as reader:
+        name = reader.topic_of(DETECTIONS_TYPE, name=topic).name
+        for message in reader.messages([name]):
+            digest.add(reader.decode(message))
+    return digest.hex
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

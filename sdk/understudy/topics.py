@@ -1,0 +1,23 @@
+"""Names of topics, where nothing else was agreed."""
+
+from __future__ import annotations
+
+DETECTIONS_TOPIC = "/understudy/detections"
+MARKERS_TOPIC = "/understudy/markers"
+ODOMETRY_TOPIC = "/ego/odom"
+STATIC_TRANSFORMS_TOPIC = "/tf_static"
+
+
+def points_topic(lidar: str) -> str:
+    """Point clouds of a LiDAR of the rig."""
+    return f"/sensors/{lidar}/points"
+
+
+def image_topic(camera: str) -> str:
+    """Compressed pictures of a camera of the rig."""
+    return f"/sensors/{camera}/image/compressed"
+
+
+def camera_info_topic(camera: str) -> str:
+    """Intrinsics of a camera of the rig."""
+    return f"/sensors/{camera}/camera_info"
