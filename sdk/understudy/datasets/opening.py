@@ -1,0 +1,109 @@
+"""From a folder to a data set: the one table of kinds that are recognized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.datasets.dataset import Dataset
+from understudy.errors import InputError
+
+Opener = Callable[[Path, str | None], Dataset]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder: how it is told, what opens it, whether it has splits."""
+
+    name: str
+    sign: str
+    recognizes: Callable[[Path], bool]
+    opens: Opener
+    has_splits: bool = False
+
+
+def open_dataset(path: Path, split: str | None = None) -> Dataset:
+    """The data set in a folder, whatever kind it is.
+
+    Args:
+        path: the folder.
+        split: one of its splits; None takes every sample.
+
+    Raises:
+        InputError: when the folder is missing or of no known kind, when it has no splits but one is asked for, or
+            when its files are damaged.
+    """
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise InputError(f"{path}", found=found, wanted="the folder of a data set", remedy="check the path")
+    for kind in KINDS:
+        if kind.recognizes(path):
+            return _opened(kind, path, split)
+    wanted = "; or ".join(f"{kind.name} ({kind.sign})" for kind in KINDS)
+    raise InputError(f"{path}", found="no data set that is recognized", wanted=wanted)
+
+
+def _opened(kind: Kind, path: Path, split: str | None) -> Dataset:
+    if split is not None and not kind.has_splits:
+        remedy = "leave the split out (on the command line: --split all)"
+        raise InputError(f"{path}: split {split}", found=f"{kind.name}, which has no splits", remedy=remedy)
+    return kind.opens(path, split)
+
+
+def _is_kitti(path: Path) -> bool:
+    root = path / "training" if (path / "training").is_dir() else path
+    return (root / "calib").is_dir() and any((root / name).is_dir() for name in ("velodyne", "velodyne_reduced"))
+
+
+def _drives(path: Path) -> list[Path]:
+    """KITTI raw drives: the folder itself, or those of a day."""
+    places = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
+    return [place for place in places if (place / "velodyne_points" / "data").is_dir()]
+
+
+def _open_scenes(path: Path, split: str | None) -> Dataset:
+    from understudy.datasets.scenes import ScenesDataset
+
+    return ScenesDataset(path, split)
+
+
+def _open_kitti(path: Path, split: str | None) -> Dataset:
+    from understudy.datasets.kitti import KittiDataset
+
+    return KittiDataset(path, split)
+
+
+def _open_kitti_raw(path: Path, split: str | None) -> Dataset:
+    from understudy.datasets.kitti_raw import KittiRawDataset
+
+    drives = _drives(path)
+    if len(drives) > 1:
+        found = f"{len(drives)} drives: {', '.join(drive.name for drive in drives[:5])}"
+        raise InputError(f"{path}", found=found, wanted="one drive", remedy="name its folder")
+    return KittiRawDataset(drives[0])
+
+
+def _open_pandaset(path: Path, split: str | None) -> Dataset:
+    from understudy.datasets.pandaset import PandasetSequence
+
+    return PandasetSequence(path)
+
+
+def _open_nuscenes(path: Path, split: str | None) -> Dataset:
+    from understudy.datasets.nuscenes_keyframe import NuscenesKeyframes
+
+    return NuscenesKeyframes(path)
+
+
+def _holds(name: str) -> Callable[[Path], bool]:
+    return lambda path: (path / name).exists()
+
+
+KINDS = (
+    Kind("scenes", "dataset.yaml", _holds("dataset.yaml"), _open_scenes, has_splits=True),
+    Kind("KITTI object", "training/calib, training/velodyne", _is_kitti, _open_kitti, has_splits=True),
+    Kind("KITTI raw drive", "velodyne_points/data", lambda path: bool(_drives(path)), _open_kitti_raw),
+    Kind("PandaSet sequence", "lidar/poses.json", _holds("lidar/poses.json"), _open_pandaset),
+    Kind("nuScenes key frames", "samples/LIDAR_TOP", _holds("samples/LIDAR_TOP"), _open_nuscenes),
+)
