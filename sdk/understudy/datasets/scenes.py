@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from pydantic import Field
 from understudy.boxes import Boxes, Segments
 from understudy.configuration import Config, check_config, read_yaml
 from understudy.datasets.dataset import Sample
+from understudy.datasets.files import fingerprint
+from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import InputError
-from understudy.frame import Frame, Image, PointCloud
+from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Rig, read_rig
 
@@ -73,13 +74,13 @@ class ScenesDataset:
     Args:
         path: the data set's folder.
         split: "train", "val", or None for all drives.
-        images: also decode the camera's pictures, which detectors on points do not need.
+        images: offer the camera's pictures; each is read and decoded only when looked at.
 
     Raises:
         InputError: when the folder, its description or its rig is missing or not what this version reads.
     """
 
-    def __init__(self, path: Path, split: str | None = None, *, images: bool = False) -> None:
+    def __init__(self, path: Path, split: str | None = None, *, images: bool = True) -> None:
         self.path = Path(path)
         self.description = _read_description(self.path)
         self.rig: Rig = read_rig(self.path / RIG_FILE)
@@ -97,15 +98,13 @@ class ScenesDataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the descriptions' contents and the names and sizes of the frames' files."""
-        digest = hashlib.sha256()
-        for name in (DESCRIPTION_FILE, RIG_FILE):
-            digest.update((self.path / name).read_bytes())
-        for place in self._places:
-            file = self._frame_file(place)
-            size = file.stat().st_size if file.is_file() else -1
-            digest.update(f"{file.relative_to(self.path).as_posix()}:{size}\n".encode())
-        return digest.hexdigest()
+        """SHA-256 over the descriptions' contents and the names and sizes of the frames' files.
+
+        Raises:
+            InputError: when a frame's file is missing.
+        """
+        descriptions = (self.path / DESCRIPTION_FILE, self.path / RIG_FILE)
+        return fingerprint(self.path, (self._frame_file(place) for place in self._places), descriptions)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -138,7 +137,7 @@ class ScenesDataset:
         frame = Frame(
             stamp_ns,
             clouds={LIDAR: cloud},
-            images={CAMERA: self._image(place, stamp_ns)} if self._images else {},
+            images=self._pictures(place, stamp_ns) if self._images else {},
             world_from_ego=Pose.from_matrix(arrays["world_from_ego"]),
         )
         segments = Segments(arrays["point_classes"].astype(np.int16), self.description.point_class_names)
@@ -155,36 +154,15 @@ class ScenesDataset:
             velocities_mps=arrays["velocities_mps"],
         )
 
-    def _image(self, place: _Place, stamp_ns: int) -> Image:
+    def _pictures(self, place: _Place, stamp_ns: int) -> ImageFiles:
         file = self._drive_folder(place) / CAMERA / f"{place.frame:06d}.jpg"
-        return Image(read_picture(file), stamp_ns, self.rig.cameras[CAMERA].frame_id)
+        return ImageFiles({CAMERA: ImageFile(file, stamp_ns, self.rig.cameras[CAMERA].frame_id)})
 
     def _drive_folder(self, place: _Place) -> Path:
         return self.path / "drives" / place.drive.name
 
     def _frame_file(self, place: _Place) -> Path:
         return self._drive_folder(place) / "frames" / f"{place.frame:06d}.npz"
-
-
-def read_picture(file: Path) -> NDArray[Any]:
-    """Pixels of a JPEG or PNG file, as stored: `(H, W, 3)` uint8 RGB, or `(H, W)` uint8 or uint16.
-
-    Raises:
-        InputError: when the file is missing or cannot be decoded, or Pillow is not installed.
-    """
-    try:
-        import PIL.Image
-    except ImportError:
-        raise InputError(
-            f"{file}", found="Pillow not installed", remedy="pip install 'understudy[bags]' to read pictures"
-        ) from None
-    try:
-        with PIL.Image.open(file) as picture:
-            return np.array(picture)
-    except FileNotFoundError:
-        raise InputError(f"{file}", found="no such file", remedy="make the data set with a camera") from None
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{file}", found=str(error), wanted="a JPEG or PNG picture") from error
 
 
 def _read_description(path: Path) -> ScenesDescription:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,12 @@ class Actor:
 
 
 def follow(road: Road, along_m: float, left_m: float, speed_mps: float, times_s: Array) -> Track:
-    """Along a road at a constant offset and pace; a negative speed drives against its direction."""
+    """Along a road at a constant offset and pace; a negative speed, -0.0 too, faces against it."""
     places = along_m + speed_mps * times_s
     pose = road.locate(places, left_m)
     over_ground = speed_mps * (1 - road.bend_at(places) * left_m)
     velocity = over_ground[:, None] * np.stack([np.cos(pose[:, 2]), np.sin(pose[:, 2])], axis=1)
-    if speed_mps < 0:
+    if np.signbit(speed_mps):
         pose[:, 2] += np.pi
     return Track(pose, velocity)
 
@@ -77,34 +77,35 @@ def stand(pose: Array, num_frames: int) -> Track:
     return Track(np.tile(pose, (num_frames, 1)), np.zeros((num_frames, 2)))
 
 
-@dataclass
 class Occupancy:
-    """What is taken already: rectangles that move over a drive's frames."""
+    """What is taken already: rectangles that move over a drive's `F` frames."""
 
-    poses: list[Array] = field(default_factory=list)
-    halves: list[Array] = field(default_factory=list)
+    def __init__(self, num_frames: int) -> None:
+        self._poses = np.zeros((64, num_frames, 3))
+        self._halves = np.zeros((64, 2))
+        self._count = 0
 
-    def admit(self, track: Track, shape: Shape, gap_m: float) -> bool:
-        """Takes the rectangle in if it keeps `gap_m` from all others at every frame; says whether it did."""
+    def admit(self, track: Track, shape: Shape, gap_m: tuple[float, float]) -> bool:
+        """Takes the rectangle in if it keeps its gaps (along and across it) at every frame; says whether it did."""
         low, high = extent(shape)
         half = np.maximum(np.abs(low), np.abs(high))[:2] + BOX_MARGIN_M
-        if self.poses and _meets(track.pose, half + gap_m, np.stack(self.poses), np.stack(self.halves)):
+        if self._meets(track.pose, half + gap_m):
             return False
-        self.poses.append(track.pose)
-        self.halves.append(half)
+        if self._count == len(self._poses):
+            self._poses, self._halves = (np.concatenate([old, old]) for old in (self._poses, self._halves))
+        self._poses[self._count], self._halves[self._count] = track.pose, half
+        self._count += 1
         return True
 
-
-def _meets(pose: Array, half: Array, others: Array, other_halves: Array) -> bool:
-    """Whether `(F, 3)` rectangles of one half size meet any of `(A, F, 3)` others at the same frame."""
-    offset = others[..., :2] - pose[None, :, :2]
-    reach = np.hypot(*half) + np.hypot(*other_halves.T)
-    rows, frames = np.nonzero((offset**2).sum(axis=2) < (reach**2)[:, None])
-    if not len(rows):
-        return False
-    return bool(
-        rectangles_meet(pose[frames], np.tile(half, (len(rows), 1)), others[rows, frames], other_halves[rows]).any()
-    )
+    def _meets(self, pose: Array, half: Array) -> bool:
+        poses, halves = self._poses[: self._count], self._halves[: self._count]
+        reach = np.hypot(*half) + np.hypot(halves[:, 0], halves[:, 1])
+        dx, dy = poses[..., 0] - pose[:, 0], poses[..., 1] - pose[:, 1]
+        rows, frames = np.nonzero(dx * dx + dy * dy < (reach * reach)[:, None])
+        if not len(rows):
+            return False
+        own = np.tile(half, (len(rows), 1))
+        return bool(rectangles_meet(pose[frames], own, poses[rows, frames], halves[rows]).any())
 
 
 def rectangles_meet(a: Array, a_half: Array, b: Array, b_half: Array) -> NDArray[np.bool_]:

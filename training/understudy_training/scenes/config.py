@@ -52,7 +52,7 @@ class SceneConfig(Config):
     num_drives: int = Field(8, ge=1, le=10000)
     num_val_drives: int = Field(2, ge=0)
     """The last drives are held out for validation."""
-    num_frames: int = Field(20, ge=1, le=1000)
+    num_frames: int = Field(20, ge=1, le=300)
     lidar: LidarConfig = LidarConfig()
     camera: CameraConfig | None = CameraConfig()
 

@@ -14,6 +14,7 @@ from understudy_training.scenes.camera import CameraModel, Picture
 from understudy_training.scenes.config import ACTOR_CLASSES, FRAME_PERIOD_S, SceneConfig
 from understudy_training.scenes.geometry import Solids, build_solids, pieces_in_ego, poses_in_ego
 from understudy_training.scenes.lidar import LidarModel, Sweep
+from understudy_training.scenes.ray_casting import count_inside
 from understudy_training.scenes.sensors import CAMERA, LIDAR, build_rig
 from understudy_training.scenes.street import Street, draw_street
 
@@ -44,7 +45,11 @@ class Drive:
         rig = build_rig(config)
         self.lidar = LidarModel(config.lidar, rig.lidars[LIDAR].ego_from_sensor.pose())
         self.camera = CameraModel(config.camera, rig.cameras[CAMERA]) if config.camera else None
-        self.labels = np.array([actor.label for actor in self.street.actors], np.int32)
+        actors = self.street.actors
+        self.labels = np.array([actor.label for actor in actors], np.int32)
+        self.middles_m = np.array([actor.middle_m for actor in actors]).reshape(-1, 3)
+        self.sizes_m = np.array([actor.size_m for actor in actors]).reshape(-1, 3)
+        self.velocities_mps = np.array([actor.track.velocity_mps for actor in actors]).reshape(len(actors), -1, 2)
         self.sun_yaw_rad = float(self._rng(1).uniform(-np.pi, np.pi))
 
     def __iter__(self) -> Iterator[Moment]:
@@ -70,36 +75,27 @@ class Drive:
 
     def _boxes(self, frame: int, ego_pose: Array, sweep: Sweep) -> Boxes:
         """Every actor within the LiDAR's range, seen or not."""
-        actors = self.street.actors
-        poses = poses_in_ego(self.solids.poses[: len(actors), frame], ego_pose)
-        middle = np.array([actor.middle_m for actor in actors])
-        cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
-        x = poses[:, 0] + cos * middle[:, 0] - sin * middle[:, 1]
-        y = poses[:, 1] + sin * middle[:, 0] + cos * middle[:, 1]
-        sizes = np.array([actor.size_m for actor in actors])
-        geometry = np.column_stack([x, y, poses[:, 2] + middle[:, 2], sizes, wrap_angle(poses[:, 3])])
+        poses = poses_in_ego(self.solids.poses[: len(self.labels), frame], ego_pose)
         reach_m = self.config.lidar.range_m + np.hypot(*self.lidar.ego_from_lidar.translation_m[:2])
-        near = np.flatnonzero(np.hypot(x, y) - np.hypot(*sizes[:, :2].T) / 2 <= reach_m)
-        velocity = np.array([actor.track.velocity_mps[frame] for actor in actors])[near]
+        radius_m = np.hypot(self.sizes_m[:, 0], self.sizes_m[:, 1]) / 2
+        near = np.flatnonzero(np.hypot(poses[:, 0], poses[:, 1]) - radius_m <= reach_m)
+        center = poses[near, :3] + [0.0, 0.0, 1.0] * self.middles_m[near, 2:]
+        geometry = np.column_stack([center, self.sizes_m[near], wrap_angle(poses[near, 3])]).astype(np.float32)
         turn = Pose.from_yaw(-float(ego_pose[2])).rotation[:2, :2]
-        boxes = Boxes(
-            geometry[near].astype(np.float32),
+        return Boxes(
+            geometry,
             self.labels[near],
             ACTOR_CLASSES,
             track_ids=near.astype(np.int64),
-            velocities_mps=(velocity @ turn.T).astype(np.float32),
+            num_points=self._counts(geometry, sweep),
+            velocities_mps=(self.velocities_mps[near, frame] @ turn.T).astype(np.float32),
         )
-        return self._counted(boxes, sweep)
 
-    def _counted(self, boxes: Boxes, sweep: Sweep) -> Boxes:
+    def _counts(self, geometry: NDArray[np.float32], sweep: Sweep) -> NDArray[np.int32]:
         points = self.lidar.ego_from_lidar.apply(sweep.points[:, :3])
-        counts = boxes.contains(points).sum(axis=1).astype(np.int32)
-        return Boxes(
-            *(boxes.geometry, boxes.labels, boxes.class_names),
-            track_ids=boxes.track_ids,
-            num_points=counts,
-            velocities_mps=boxes.velocities_mps,
-        )
+        boxes = geometry.astype(np.float64)
+        counts: NDArray[np.int32] = count_inside(boxes, np.cos(boxes[:, 6]), np.sin(boxes[:, 6]), points)
+        return counts
 
     def _sun(self, ego_pose: Array) -> NDArray[np.float32]:
         yaw = self.sun_yaw_rad - ego_pose[2]

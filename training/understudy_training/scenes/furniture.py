@@ -71,7 +71,7 @@ class Furnishing:
 
     def place(self, point_class: int, shape: shapes.Shape, pose: Array) -> bool:
         """Adds a fixture unless its place is taken; says whether it did."""
-        fits = self.occupancy.admit(stand(pose, self.num_frames), shape, 0.1)
+        fits = self.occupancy.admit(stand(pose, self.num_frames), shape, (0.1, 0.1))
         if fits:
             self.fixtures.append(Fixture(point_class, shape, pose))
         return fits

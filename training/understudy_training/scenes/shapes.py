@@ -69,16 +69,19 @@ def car(rng: np.random.Generator) -> Shape:
         Part(BOX, (0, 0, (floor + belt) / 2), (length, width, belt - floor), color, reflectivity),
         Part(BOX, (middle, 0, (belt + height) / 2 - 0.04), (span, width - 0.22, height - belt - 0.08), _GLASS, 0.02),
         Part(BOX, (middle - 0.05, 0, height - 0.04), (span - 0.45, width - 0.26, 0.08), color, reflectivity),
-        Part(
-            BOX,
-            (middle - span / 2 + 0.1, 0, (belt + height) / 2),
-            (0.2, width - 0.2, height - belt),
-            color,
-            reflectivity,
-        ),
+        *_pillars(middle - span / 2, width - 0.2, belt, height, color, reflectivity),
         Part(BOX, (-length / 2 + 0.01, 0, 0.55), (0.02, 0.5, 0.12), (0.9, 0.9, 0.85), 1.6),
         *_wheels((-0.31 * length, 0.31 * length), width, radius),
     )
+
+
+def _pillars(
+    rear_m: float, width_m: float, belt_m: float, height_m: float, color: Triple, reflectivity: float
+) -> Shape:
+    """The posts beside a car's rear window."""
+    size, y = (0.3, 0.16, height_m - belt_m), width_m / 2 - 0.08
+    middle = (belt_m + height_m) / 2
+    return tuple(Part(BOX, (rear_m + 0.13, side * y, middle), size, color, reflectivity) for side in (-1, 1))
 
 
 def truck(rng: np.random.Generator) -> Shape:

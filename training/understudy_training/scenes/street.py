@@ -56,8 +56,8 @@ def draw_street(rng: np.random.Generator, num_frames: int) -> Street:
         roads.append(draw_side_road(rng, main, before_m + float(rng.uniform(8, travel_m + 30)), _VISIBLE_M))
     span = (before_m - _VISIBLE_M, before_m + travel_m + _VISIBLE_M)
     ego = follow(main, before_m, -main.section.lane_offset_m(0), speed_mps, times_s)
-    traffic = Traffic(rng, times_s, Occupancy())
-    traffic.occupancy.admit(ego, _EGO_SHAPE, 0.0)
+    traffic = Traffic(rng, times_s, Occupancy(num_frames))
+    traffic.occupancy.admit(ego, _EGO_SHAPE, (0.0, 0.0))
     _fill(traffic, roads, span, speed_mps)
     pieces = np.concatenate([road.pieces() for road in roads])
     furnishing = Furnishing(rng, pieces, traffic.occupancy, num_frames)
@@ -80,6 +80,6 @@ def _fill(traffic: Traffic, roads: list[Road], span: tuple[float, float], ego_sp
         fill_parking(traffic, road, reach, others)
         fill_sidewalks(traffic, road, reach)
         for side in (-1, 1):
-            if traffic.rng.random() < 0.3:
+            if traffic.rng.random() < 0.15:
                 first = float(traffic.rng.uniform(reach[0] + 30, reach[1] - 60))
                 fill_parked_row(traffic, road, (first, first + 30), side, others)

@@ -40,10 +40,10 @@ class Traffic:
     occupancy: Occupancy
     actors: list[Actor] = field(default_factory=list)
 
-    def place(self, label: int, track: Track, gap_m: float) -> bool:
-        """Adds an actor of a class on a track unless it would meet another; says whether it did."""
+    def place(self, label: int, track: Track, along_m: float, across_m: float) -> bool:
+        """Adds an actor of a class on a track unless it would come closer than that to another; says whether it did."""
         shape = _BUILDERS[label](self.rng)
-        admitted = self.occupancy.admit(track, shape, gap_m)
+        admitted = self.occupancy.admit(track, shape, (along_m, across_m))
         if admitted:
             self.actors.append(Actor(label, shape, track))
         return admitted
@@ -59,25 +59,26 @@ class Traffic:
 
 def fill_lanes(traffic: Traffic, road: Road, span: tuple[float, float], ego_speed_mps: float | None) -> None:
     """Vehicles in every traffic lane, each lane at its own pace; the ego's lane keeps the ego's."""
-    rng, busy = traffic.rng, float(traffic.rng.uniform(0.7, 1.6))
+    rng, busy = traffic.rng, float(traffic.rng.uniform(0.5, 1.5))
     for side in (-1, 1):
         for lane in range(road.section.lanes):
             speed = float(rng.uniform(3, 14)) if rng.random() < 0.8 else 0.0
             if side < 0 and lane == 0 and ego_speed_mps is not None:
                 speed = ego_speed_mps
-            for at in traffic.along(*span, 9 / busy + 4, 40 / busy):
-                label = int(rng.choice([CAR, TRUCK, CYCLIST], p=[0.74, 0.2, 0.06]))
+            for at in traffic.along(*span, 8 / busy + 4, 50 / busy):
+                label = int(rng.choice([CAR, TRUCK, CYCLIST], p=[0.68, 0.26, 0.06]))
                 left = side * road.section.lane_offset_m(lane) + float(rng.normal(0, 0.15))
-                traffic.place(label, follow(road, at, left, -side * speed + 0.0, traffic.times_s), 0.6)
+                track = follow(road, at, left, -side * speed, traffic.times_s)
+                traffic.place(label, track, 1.0 + 0.2 * speed, 0.3)
 
 
 def fill_bike_lanes(traffic: Traffic, road: Road, span: tuple[float, float]) -> None:
     """Cyclists beside the traffic."""
     for side in (-1, 1):
-        speed = float(traffic.rng.uniform(3, 6.5))
-        for at in traffic.along(*span, 5, 34):
+        speed, sparse_m = float(traffic.rng.uniform(3, 6.5)), float(traffic.rng.uniform(25, 90))
+        for at in traffic.along(*span, 4, sparse_m):
             left = side * (road.section.bike_offset_m + float(traffic.rng.normal(0, 0.1)))
-            traffic.place(CYCLIST, follow(road, at, left, -side * speed, traffic.times_s), 0.25)
+            traffic.place(CYCLIST, follow(road, at, left, -side * speed, traffic.times_s), 1.0, 0.2)
 
 
 def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others: Array) -> None:
@@ -86,7 +87,7 @@ def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others
         return
     rng = traffic.rng
     for side in (-1, 1):
-        taken = float(rng.uniform(0.35, 0.9))
+        taken = float(rng.uniform(0.15, 0.75))
         for at in np.arange(*span, 6.1):
             if rng.random() > taken or abs(at - road.zebra_m) < 6:
                 continue
@@ -95,44 +96,57 @@ def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others
                 continue
             facing = 0.0 if (side < 0) == (rng.random() < 0.93) else np.pi
             pose[2] += facing + float(rng.normal(0, 0.02))
-            label = TRUCK if rng.random() < 0.13 else CAR
-            traffic.place(label, stand(pose, len(traffic.times_s)), 0.25)
+            label = TRUCK if rng.random() < 0.2 else CAR
+            traffic.place(label, stand(pose, len(traffic.times_s)), 0.35, 0.2)
 
 
 def fill_parked_row(traffic: Traffic, road: Road, span: tuple[float, float], side: int, others: Array) -> None:
-    """Cars side by side, noses to the sidewalk."""
+    """Cars side by side, noses to the sidewalk or away from it."""
     left = side * (road.section.half_width_m + road.section.sidewalk_m + 2.9)
     for at in np.arange(*span, 2.7):
         pose = road.locate(np.array([at]), left)[0]
         if traffic.rng.random() < 0.25 or not _clear(others, pose, 3.0):
             continue
         pose[2] += np.pi / 2 * (1 if traffic.rng.random() < 0.5 else -1) + float(traffic.rng.normal(0, 0.03))
-        traffic.place(CAR, stand(pose, len(traffic.times_s)), 0.2)
+        traffic.place(CAR, stand(pose, len(traffic.times_s)), 0.2, 0.2)
 
 
 def fill_sidewalks(traffic: Traffic, road: Road, span: tuple[float, float]) -> None:
-    """People walking both ways on both sides, and some who stand."""
-    rng, section = traffic.rng, road.section
+    """People walking both ways on both sides, and some who stand, alone or in twos and threes."""
     for side in (-1, 1):
         for place, direction in ((0.42, 1), (0.75, -1)):
-            speed = direction * float(rng.uniform(0.9, 1.7))
-            for at in traffic.along(*span, 1.2, float(rng.uniform(8, 30))):
-                left = side * (section.half_width_m + place * section.sidewalk_m + float(rng.normal(0, 0.12)))
-                traffic.place(PEDESTRIAN, follow(road, at, left, speed, traffic.times_s), 0.1)
-        for at in traffic.along(*span, 4, 50):
-            pose = road.locate(np.array([at]), side * (section.half_width_m + 0.6 * section.sidewalk_m))[0]
-            pose[2] = float(rng.uniform(-np.pi, np.pi))
-            traffic.place(PEDESTRIAN, stand(pose, len(traffic.times_s)), 0.1)
+            _walk(traffic, road, span, side * _sidewalk_m(road, place), direction)
+        for at in traffic.along(*span, 10, 100):
+            for _ in range(int(traffic.rng.integers(1, 4))):
+                _stand_about(traffic, road, at, side * _sidewalk_m(road, 0.6))
+
+
+def _sidewalk_m(road: Road, place: float) -> float:
+    """From the center line to a place across the sidewalk: 0 at the kerb, 1 at the houses."""
+    return road.section.half_width_m + place * road.section.sidewalk_m
+
+
+def _walk(traffic: Traffic, road: Road, span: tuple[float, float], left_m: float, direction: int) -> None:
+    speed, sparse_m = direction * float(traffic.rng.uniform(0.9, 1.7)), float(traffic.rng.uniform(25, 110))
+    for at in traffic.along(*span, 1.2, sparse_m):
+        track = follow(road, at, left_m + float(traffic.rng.normal(0, 0.12)), speed, traffic.times_s)
+        traffic.place(PEDESTRIAN, track, 0.15, 0.1)
+
+
+def _stand_about(traffic: Traffic, road: Road, along_m: float, left_m: float) -> None:
+    pose = road.locate(np.array([along_m + traffic.rng.normal(0, 0.6)]), left_m + float(traffic.rng.normal(0, 0.4)))[0]
+    pose[2] = float(traffic.rng.uniform(-np.pi, np.pi))
+    traffic.place(PEDESTRIAN, stand(pose, len(traffic.times_s)), 0.1, 0.1)
 
 
 def fill_crossing(traffic: Traffic, road: Road, nearby_m: tuple[float, float]) -> None:
     """People who cross: on the zebra where there is one, and a few elsewhere."""
     rng, half = traffic.rng, road.section.half_width_m
-    zebra = [road.zebra_m + float(x) for x in rng.uniform(-1.2, 1.2, 6)] if road.zebra_m != NO_ZEBRA_M else []
-    for at in [*zebra, *rng.uniform(*nearby_m, 4)]:
+    zebra = [road.zebra_m + float(x) for x in rng.uniform(-1.2, 1.2, 4)] if road.zebra_m != NO_ZEBRA_M else []
+    for at in [*zebra, *rng.uniform(*nearby_m, 2)]:
         speed = float(rng.choice([-1, 1])) * float(rng.uniform(0.8, 1.6))
         begin = -np.sign(speed) * float(rng.uniform(-half, half + 1.5))
-        traffic.place(PEDESTRIAN, cross(road, float(at), begin, speed, traffic.times_s), 0.3)
+        traffic.place(PEDESTRIAN, cross(road, float(at), begin, speed, traffic.times_s), 0.5, 0.3)
 
 
 def _clear(pieces: Array, pose: Array, reach_m: float) -> bool:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from understudy.configuration import write_yaml
 from understudy.datasets.scenes import CAMERA, DESCRIPTION_FILE, RIG_FILE, DriveEntry, ScenesDescription
 from understudy.errors import InputError
+from understudy.images import encode_jpeg, encode_png
 from understudy.progress import Track, silent
 from understudy_training.scenes.camera import Picture
 from understudy_training.scenes.config import ACTOR_CLASSES, POINT_CLASSES, SceneConfig
@@ -153,7 +153,7 @@ def _write_frame(file: Path, moment: Moment) -> None:
 def _write_picture(folder: Path, frame: int, picture: Picture, config: SceneConfig) -> None:
     assert config.camera is not None
     quality = config.camera.jpeg_quality
-    PIL.Image.fromarray(picture.pixels).save(folder / CAMERA / f"{frame:06d}.jpg", quality=quality)
+    (folder / CAMERA / f"{frame:06d}.jpg").write_bytes(encode_jpeg(picture.pixels, quality))
     if not config.camera.ground_truth:
         return
     _write_png(folder / "depth" / f"{frame:06d}.png", _depth_mm(picture))
@@ -162,7 +162,7 @@ def _write_picture(folder: Path, frame: int, picture: Picture, config: SceneConf
 
 def _write_png(file: Path, values: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     file.parent.mkdir(exist_ok=True)
-    PIL.Image.fromarray(values).save(file, compress_level=1)
+    file.write_bytes(encode_png(values))
 
 
 def _depth_mm(picture: Picture) -> NDArray[np.uint16]:
