@@ -62,12 +62,15 @@ def refuse_other_versions(model: Any, original: Any, source: str) -> None:
 
 
 def sqnr_db(reference: Engine, candidate: Engine, tensors: tuple[str, ...], feeds: Iterable[Feeds]) -> dict[str, float]:
-    """Signal to quantization noise of each tensor over all frames: `10 log10(sum(x^2) / sum((x - y)^2))`."""
+    """Signal to quantization noise of each map over all frames: `10 log10(sum((x - mean)^2) / sum((x - y)^2))`.
+
+    The mean is each channel's in each frame: a constant offset, such as a heat map's bias, carries no signal.
+    """
     signal, noise = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     for frame_feeds in feeds:
         wanted, found = reference(frame_feeds), candidate(frame_feeds)
         for name in tensors:
-            signal[name] += _power(wanted[name])
+            signal[name] += _power(wanted[name] - wanted[name].mean(axis=(2, 3), keepdims=True))
             noise[name] += _power(wanted[name].astype(np.float64) - found[name])
     return {name: 10.0 * float(np.log10(max(signal[name], 1e-300) / max(noise[name], 1e-300))) for name in tensors}
 

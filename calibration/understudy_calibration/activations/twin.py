@@ -30,6 +30,7 @@ def cpu_twin(model: Any, non_negative: Collection[str]) -> Any:
         _rewrite_pair(twin.graph, quantize, quantize.input[0] in non_negative)
     _drop_unused_constants(twin.graph)
     _carry_pairs_up(twin.graph)
+    _write_grids_in_integers(twin.graph)
     return twin
 
 
@@ -96,6 +97,43 @@ def _insert_pair(graph: Any, mover: Any, place: int, like: Any) -> Any:
     graph.node.insert(at, dequantize)
     graph.node.insert(at, quantize)
     return graph.node[at]
+
+
+def _write_grids_in_integers(graph: Any) -> None:
+    """Quantizes what is written into a grid instead of the grid: a quarter of the memory, and the same numbers."""
+    for quantize in [node for node in graph.node if node.op_type == QUANTIZE]:
+        path = _path_to_scatter(graph, quantize.input[0])
+        if path and path[-1].op_type == "ScatterND" and not path[-1].attribute:
+            _quantize_before(graph, path, quantize)
+
+
+def _path_to_scatter(graph: Any, tensor: str) -> list[Any]:
+    """Nodes from the one that puts `tensor` out back to a scatter, through cuts and shapes that nobody else reads."""
+    producers = {output: node for node in graph.node for output in node.output}
+    public = {output.name for output in graph.output}
+    path: list[Any] = []
+    while tensor in producers and tensor not in public and sum(tensor in node.input for node in graph.node) == 1:
+        node = producers[tensor]
+        path.append(node)
+        if node.op_type not in ("Reshape", "Slice"):
+            break
+        tensor = node.input[0]
+    return path
+
+
+def _quantize_before(graph: Any, path: list[Any], quantize: Any) -> None:
+    scatter, data, updates = path[-1], 0, 2
+    for place in (data, updates):
+        source = scatter.input[place]
+        name = f"{source}_before_{scatter.output[0]}"
+        earlier = onnx.helper.make_node(QUANTIZE, [source, *quantize.input[1:]], [f"{name}_uint8"], name=f"{name}_q")
+        scatter.input[place] = earlier.output[0]
+        graph.node.insert(next(at for at, node in enumerate(graph.node) if node == scatter), earlier)
+    for reader in (node for node in graph.node if quantize.output[0] in node.input):
+        reader.input[0] = quantize.input[0]
+    graph.node.remove(quantize)
+    for node in path:
+        _forget_types(graph, node.output[0])
 
 
 def _drop_unused_constants(graph: Any) -> None:
