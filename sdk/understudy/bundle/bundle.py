@@ -22,7 +22,7 @@ from understudy.bundle.manifest import (
 )
 from understudy.bundle.signature import refuse_unless_signature
 from understudy.configuration import check_config, file_sha256, read_yaml, write_yaml
-from understudy.errors import BundleError
+from understudy.errors import BundleError, InputError
 
 MANIFEST = "manifest.yaml"
 ENGINES = "engines"
@@ -158,7 +158,10 @@ def write_bundle(
 
 
 def _read_manifest(path: Path) -> Manifest:
-    values = read_yaml(path)
+    try:
+        values = read_yaml(path)
+    except InputError as error:
+        raise BundleError(error.what, found=error.found, wanted=error.wanted, remedy=_PACK_AGAIN) from error
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BundleError(

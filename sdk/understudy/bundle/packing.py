@@ -29,6 +29,14 @@ DEFAULT_TOLERANCES: Mapping[Precision, Tolerance] = {
 }
 """How far each precision may depart from the rung before it, box against box."""
 
+_RECORDED_HASHES: tuple[tuple[str, str, Precision, str], ...] = (
+    ("export.yaml", "onnx_sha256", "fp32", "understudy export"),
+    ("quantization.yaml", "source_sha256", "fp32", "understudy quantize"),
+    ("quantization.yaml", "int8_sha256", "int8", "understudy quantize"),
+    ("quantization.yaml", "uint8_sha256", "uint8", "understudy quantize"),
+)
+"""Record, its key, the model whose SHA-256 it holds, and the verb that makes both."""
+
 
 def pack(folder: Path, out: Path, *, name: str | None = None, ledger: Path | None = None) -> Bundle:
     """Packs an export folder.
@@ -47,7 +55,7 @@ def pack(folder: Path, out: Path, *, name: str | None = None, ledger: Path | Non
     paths = {precision: folder / file for precision, file in MODEL_FILES.items() if (folder / file).is_file()}
     if "fp32" not in paths:
         raise BundleError(f"{folder}", found="no model.onnx", wanted="an export", remedy="run `understudy export`")
-    _refuse_stale_quantization(folder, paths)
+    _refuse_stale_records(folder, paths)
     facts = {precision: read_onnx_facts(path) for precision, path in paths.items()}
     _refuse_different_signatures(paths, facts)
     return write_bundle(
@@ -65,16 +73,17 @@ def pack(folder: Path, out: Path, *, name: str | None = None, ledger: Path | Non
     )
 
 
-def _refuse_stale_quantization(folder: Path, paths: Mapping[Precision, Path]) -> None:
-    """A quantized file made before the last export stands for other weights; its record names what it was made from."""
-    source = _optional(folder / "quantization.yaml").get("source_sha256")
-    if source is not None and source != file_sha256(paths["fp32"]):
-        raise BundleError(
-            f"{folder}/quantization.yaml: source_sha256",
-            found=str(source)[:12],
-            wanted=file_sha256(paths["fp32"])[:12],
-            remedy="model.onnx is newer than its quantized files; run `understudy quantize` again",
-        )
+def _refuse_stale_records(folder: Path, paths: Mapping[Precision, Path]) -> None:
+    """A quantized file made before the last export stands for other weights; the records say what belongs together."""
+    for record, key, precision, verb in _RECORDED_HASHES:
+        known = _optional(folder / record).get(key)
+        if known is not None and precision in paths and file_sha256(paths[precision]) != known:
+            raise BundleError(
+                f"{paths[precision]}: sha256",
+                found=file_sha256(paths[precision])[:12],
+                wanted=f"{str(known)[:12]} ({key} of {record})",
+                remedy=f"the files are not of one making; run `{verb}` again",
+            )
 
 
 def _refuse_different_signatures(paths: Mapping[Precision, Path], facts: Mapping[Precision, OnnxFacts]) -> None:
