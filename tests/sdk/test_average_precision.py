@@ -100,6 +100,15 @@ def test_masked_truths_are_ignored_too():
     assert entry(average_precision([masked])).num_detections == 1
 
 
+def test_excused_detections_are_no_false_alarms_but_may_be_correct():
+    pair = frame([(car(20), 0.9), (car(10), 0.5), (car(30), 0.4)], [car(10)])
+    excused = ScoredFrame(pair.detections, pair.truths, excused=np.array([True, True, False]))
+    found = entry(average_precision([excused]))
+    assert (found.num_detections, found.num_correct, found.ap_percent) == (2, 1, 100.0)
+    with pytest.raises(UnderstudyError, match=r"excused detections: found \(1,\), wanted \(3,\)"):
+        ScoredFrame(pair.detections, pair.truths, excused=np.array([True]))
+
+
 def test_a_counted_truth_is_preferred_to_an_ignored_one_that_overlaps_more():
     found = entry(average_precision([frame([(car(10), 0.9)], [car(10), car(10.4)], [0, 9])]))
     assert (found.num_correct, found.ap_percent) == (1, 100.0)

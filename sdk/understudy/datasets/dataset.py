@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, Segments
 from understudy.frame import Frame
@@ -45,3 +48,11 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample:
         """The sample, read from disk now."""
+
+
+@runtime_checkable
+class PartlyLabelled(Protocol):
+    """A data set that labels only a part of what its sensors see, such as what lies in a camera's picture."""
+
+    def labelled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
+        """`(N,)`: whether an object at each box would have been labelled."""

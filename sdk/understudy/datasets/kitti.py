@@ -147,5 +147,5 @@ def _frame_keys(root: Path, split: str | None) -> list[str]:
     path = lists / f"{split}.txt"
     if not path.is_file():
         found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "no lists in ImageSets"
-        raise InputError(f"{root.parent}: split {split}", found=found, wanted="one of these, or no split")
+        raise InputError(f"{root.parent}: split {split}", found=found, wanted="one of these, or all")
     return read_text(path).split()

@@ -9,6 +9,7 @@ from pathlib import Path
 from understudy.datasets.dataset import Dataset
 from understudy.errors import InputError
 
+EVERYTHING = "all"
 Opener = Callable[[Path, str | None], Dataset]
 
 
@@ -28,7 +29,7 @@ def open_dataset(path: Path, split: str | None = None) -> Dataset:
 
     Args:
         path: the folder.
-        split: one of its splits; None takes every sample.
+        split: one of its splits; None or "all" takes every sample.
 
     Raises:
         InputError: when the folder is missing or of no known kind, when it has no splits but one is asked for, or
@@ -39,14 +40,14 @@ def open_dataset(path: Path, split: str | None = None) -> Dataset:
         raise InputError(f"{path}", found=found, wanted="the folder of a data set", remedy="check the path")
     for kind in KINDS:
         if kind.recognizes(path):
-            return _opened(kind, path, split)
+            return _opened(kind, path, None if split == EVERYTHING else split)
     wanted = "; or ".join(f"{kind.name} ({kind.sign})" for kind in KINDS)
     raise InputError(f"{path}", found="no data set that is recognized", wanted=wanted)
 
 
 def _opened(kind: Kind, path: Path, split: str | None) -> Dataset:
     if split is not None and not kind.has_splits:
-        remedy = "leave the split out (on the command line: --split all)"
+        remedy = f"take the split {EVERYTHING}"
         raise InputError(f"{path}: split {split}", found=f"{kind.name}, which has no splits", remedy=remedy)
     return kind.opens(path, split)
 

@@ -25,6 +25,8 @@ class ScoredFrame:
         detections: boxes with scores.
         truths: labelled boxes; `num_points` decides which count, where it is known.
         ignored: `(len(truths),)` truths that shall not count for another reason, or None.
+        excused: `(len(detections),)` detections that are no false alarm even if they take nothing, or None: for data
+            sets that label only a part of what the sensors see.
 
     Raises:
         UnderstudyError: when classes differ, detections carry no scores or the mask's length is wrong.
@@ -33,6 +35,7 @@ class ScoredFrame:
     detections: Boxes
     truths: Boxes
     ignored: NDArray[np.bool_] | None = None
+    excused: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.detections.class_names != self.truths.class_names:
@@ -40,8 +43,12 @@ class ScoredFrame:
             raise UnderstudyError("detections' classes", found=found, wanted=wanted, remedy="map them by name first")
         if self.detections.scores is None:
             raise UnderstudyError("detections", found="no scores", wanted="a score per box")
-        if self.ignored is not None and self.ignored.shape != (len(self.truths),):
-            raise UnderstudyError("ignored truths", found=self.ignored.shape, wanted=f"({len(self.truths)},)")
+        for name, mask, boxes in (
+            ("ignored truths", self.ignored, self.truths),
+            ("excused detections", self.excused, self.detections),
+        ):
+            if mask is not None and mask.shape != (len(boxes),):
+                raise UnderstudyError(name, found=mask.shape, wanted=f"({len(boxes)},)")
 
     def counted(self, min_points: int) -> NDArray[np.bool_]:
         """`(len(truths),)`: truths that are neither ignored nor seen by fewer than `min_points` returns."""
@@ -79,18 +86,22 @@ def match_frame(frame: ScoredFrame, label: int, overlap: Overlap, iou_threshold:
 
     Detections come in descending order of score, equals in the order given. Each takes, of the counted truths that
     are still free and that it overlaps by at least `iou_threshold`, the one it overlaps most (of equals the first).
-    One that takes none but overlaps any ignored truth by as much is left out; every other one is a false alarm.
-    An ignored truth excuses any number of detections.
+    One that takes none but overlaps any ignored truth by as much is left out, and so is one that the frame excuses;
+    every other one is a false alarm. An ignored truth excuses any number of detections.
     """
-    detections = frame.detections[frame.detections.labels == label]
+    rows = np.flatnonzero(frame.detections.labels == label)
+    assert frame.detections.scores is not None
+    rows = rows[np.argsort(-frame.detections.scores[rows], kind="stable")]
+    detections = frame.detections[rows]
     of_class = frame.truths.labels == label
     truths, counted = frame.truths[of_class], frame.counted(min_points)[of_class]
-    assert detections.scores is not None
-    detections = detections[np.argsort(-detections.scores, kind="stable")]
     overlaps = OVERLAPS[overlap](detections.geometry, truths.geometry)
     near_enough = overlaps >= iou_threshold
     taken = _take(np.where(near_enough & counted, overlaps, 0.0))
-    kept = (taken >= 0) | ~(near_enough & ~counted).any(axis=1)
+    excused = (near_enough & ~counted).any(axis=1)
+    if frame.excused is not None:
+        excused |= frame.excused[rows]
+    kept = (taken >= 0) | ~excused
     truth_ranges_m, ranges_m = ground_ranges_m(truths), ground_ranges_m(detections)
     ranges_m[taken >= 0] = truth_ranges_m[taken[taken >= 0]]
     scores = np.asarray(detections.scores, np.float64)

@@ -1,0 +1,38 @@
+"""The verb `evaluate`: average precision of a bundle or a training run on a labelled data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from understudy import progress
+
+
+def evaluate(
+    model: Path = typer.Argument(..., metavar="BUNDLE_OR_RUN", help="Bundle folder or zip, or a training run."),
+    data: Path = typer.Option(..., "--data", help="Data set with labels."),
+    split: str = typer.Option("val", "--split", help="Split of the data set; 'all' takes every frame."),
+    precision: Literal["fp32", "int8", "uint8"] | None = typer.Option(
+        None, "--precision", help="Which model of the bundle; left out, the fastest on a CPU."
+    ),
+    frames: int | None = typer.Option(None, "--frames", help="Frames to take, evenly spread; left out, all."),
+    out: Path | None = typer.Option(None, "--out", help="Write the record with its curves there (JSON)."),
+    threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
+    lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
+) -> None:
+    """Score a student or teacher: average precision from above and in 3D, by class and range."""
+    from understudy.datasets.opening import open_dataset
+    from understudy.engines.model import open_model
+    from understudy.evaluation import EvaluationSettings, evaluate_model
+    from understudy.evaluation_table import describe
+
+    dataset = open_dataset(data, split)
+    opened = open_model(model, precision, threads=threads)
+    settings = EvaluationSettings(num_frames=frames)
+    with opened.engine:
+        evaluation = evaluate_model(opened, dataset, settings, lidar=lidar, track=progress.bar)
+    if out is not None:
+        evaluation.write(out)
+    typer.echo("\n".join(describe(evaluation)))
