@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +150,13 @@ class RandomClouds:
         return Sample(f"{index:06d}", frame, RIG, boxes=None, segments={})
 
 
-@pytest.fixture
+def write_export(folder: Path) -> None:
+    """What `understudy export` leaves in a folder, as far as quantization looks at it."""
+    onnx.save(detector(), folder / "model.onnx")
+    write_yaml(folder / "contract.yaml", CONTRACT)
+
+
+@pytest.fixture(scope="session")
 def clouds() -> RandomClouds:
     return RandomClouds()
 
@@ -159,8 +166,12 @@ def detector_model() -> onnx.ModelProto:
     return detector()
 
 
+@pytest.fixture(scope="session")
+def fill_export_folder() -> Callable[[Path], None]:
+    return write_export
+
+
 @pytest.fixture
 def export_folder(tmp_path: Path) -> Path:
-    onnx.save(detector(), tmp_path / "model.onnx")
-    write_yaml(tmp_path / "contract.yaml", CONTRACT)
+    write_export(tmp_path)
     return tmp_path
