@@ -50,6 +50,7 @@ def insert_pairs(model: Any, ranges: Mapping[str, Range], kept_float: Sequence[s
             extra_options=dict(_OPTIONS),
         )
         quantizer.quantize_model()
+        quantizer.model.topological_sort()  # pairs are appended at the end, which ONNX does not allow
     return quantizer.model.model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,9 +16,23 @@ from understudy.errors import EngineError
 from understudy.testing import FakeEngine, road_cloud, tiny_bundle, tiny_contract
 
 Feeds = dict[str, np.ndarray]
+
+
+def torch_engine(bundle: Bundle) -> Engine:
+    """The smallest detector, untrained, in the framework it is trained in; skipped where that is not installed."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch_engines = pytest.importorskip("understudy_training.torch_engine")
+    sizes = pytest.importorskip("understudy_training.models.sizes")
+    detectors = pytest.importorskip("understudy_training.models.detector")
+    contract = tiny_contract()
+    detector = detectors.PillarDetector(sizes.detector_config("nano", contract.grid, contract.class_names))
+    return cast(Engine, torch_engines.TorchEngine(detector.eval(), contract))
+
+
 _ROWS: dict[str, Callable[[Bundle], Engine]] = {
     "onnxruntime, 1 thread": lambda bundle: open_engine(bundle, "fp32"),
     "onnxruntime, 2 threads": lambda bundle: open_engine(bundle, "fp32", threads=2),
+    "torch": torch_engine,
     "fake": lambda bundle: FakeEngine.detecting(tiny_contract(), [[0, 0, 0, 1, 1, 1, 0]], [0.5], [0]),
 }
 
