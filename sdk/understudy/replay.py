@@ -173,11 +173,23 @@ class _Run:
         try:
             for message in self._paced(track(self._messages(), "replaying", self._num_messages()), started_s):
                 self._detect_all(self._match(message))
+            damage = self._shortfall()
         except _DamageError as error:
             damage = str(error)
         self._detect_all(self._synchronizer.flush())
         self._refuse_if_nothing_was_used(damage)
         return self._summary(time.perf_counter() - started_s, damage)
+
+    def _shortfall(self) -> str | None:
+        """Messages that the bag promises and does not give: an index can be damaged without anyone noticing."""
+        if self._options.start_s or self._options.end_s is not None:
+            return None
+        for topic, read in self._reads.items():
+            promised = self._reader.topics[topic].num_messages
+            if read < promised:
+                what = f"bag {self._reader.path}: {topic}"
+                return str(BagError(what, found=f"{read} messages", wanted=f"{promised}, as its metadata say"))
+        return None
 
     def _num_messages(self) -> int:
         return sum(self._reader.topics[topic].num_messages for topic in self._reads)

@@ -17,8 +17,10 @@ from understudy.synchronizer import OUTCOMES, Counts
 from understudy.topics import DETECTIONS_TOPIC
 
 SUMMARY_FILE = "replay.json"
+_HEADS = {"read": 6, "used": 6, "stale": 6, "duplicate": 10, "out_of_order": 9, "unmatched": 10, "rejected": 9}
+"""Columns of the table and their widths."""
 _SHORT = {"out_of_order": "disorder"}
-_TOPIC_WIDTH, _COUNT_WIDTH, _WIDTH = 34, 9, 100
+_TOPIC_WIDTH, _WIDTH = 44, 100
 
 
 class DetectionsDigest:
@@ -117,11 +119,10 @@ class ReplaySummary:
 
     def lines(self) -> Iterator[str]:
         """The record as a table of at most 100 columns."""
-        heads = ("read", *(_SHORT.get(name, name) for name in OUTCOMES))
-        yield f"{'topic':<{_TOPIC_WIDTH}}" + "".join(f"{head:>{_COUNT_WIDTH}}" for head in heads)
+        yield f"{'topic':<{_TOPIC_WIDTH}}" + "".join(f"{_SHORT.get(head, head):>{w}}" for head, w in _HEADS.items())
         for topic, counts in self.topics.items():
-            numbers = "".join(f"{counts[name]:>{_COUNT_WIDTH}}" for name in ("read", *OUTCOMES))
-            yield f"{_shortened(topic, _TOPIC_WIDTH - 1):<{_TOPIC_WIDTH}}{numbers}"
+            numbers = "".join(f"{counts[name]:>{width}}" for name, width in _HEADS.items())
+            yield f"{_shortened(topic, _TOPIC_WIDTH):<{_TOPIC_WIDTH}}{numbers}"
         for reason, count in self.reasons.items():
             yield _shortened(f"rejected {count}: {reason}", _WIDTH)
         read, ended = (sum(counts[name] for counts in self.topics.values()) for name in ("read", "ended"))
