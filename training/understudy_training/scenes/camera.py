@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.pose import Pose
 from understudy.rig import Camera
 from understudy_training.scenes.config import BUILDING, SKY, CameraConfig
 from understudy_training.scenes.geometry import Solids
@@ -56,6 +57,7 @@ class CameraModel:
         placed: NDArray[np.float64],
         pieces: NDArray[np.float64],
         sun_ego: NDArray[np.float32],
+        world_from_ego: Pose,
         rng: np.random.Generator,
     ) -> Picture:
         """One picture under a sun in direction `(3,)` `sun_ego`."""
@@ -64,13 +66,18 @@ class CameraModel:
         hits = cast(origin, self.rays_ego, windows, solids.kinds, placed, pieces, _RANGE_M)
         classes = np.concatenate([solids.point_class, GROUND_CLASS[::-1]])[hits.surface]
         classes[hits.surface == NOTHING] = SKY
-        color = self._shade(solids, hits, classes, sun_ego)
+        color = self._shade(solids, hits, classes, sun_ego, world_from_ego)
         noisy = color * 255 + self.config.noise * rng.standard_normal(color.shape, np.float32)
         pixels = np.clip(noisy, 0, 255).astype(np.uint8)
         return Picture(pixels, hits.distance_m * self.forward, classes)
 
     def _shade(
-        self, solids: Solids, hits: Hits, classes: NDArray[np.uint8], sun_ego: NDArray[np.float32]
+        self,
+        solids: Solids,
+        hits: Hits,
+        classes: NDArray[np.uint8],
+        sun_ego: NDArray[np.float32],
+        world_from_ego: Pose,
     ) -> NDArray[np.float32]:
         """`(H, W, 3)` colors: Lambert's law plus sky light, windows on houses, haze with the distance."""
         base = np.concatenate([solids.color, _GROUND_COLOR[::-1]])[hits.surface]
@@ -78,17 +85,20 @@ class CameraModel:
         light = 0.45 + 0.55 * facing
         light[hits.surface == NOTHING] = 1.0
         distance = np.minimum(hits.distance_m, 1000.0)
-        light *= np.where(classes == BUILDING, self._windows(hits, distance), 1.0)
+        walls = classes == BUILDING
+        light[walls] *= self._panes(hits, walls, world_from_ego)
         clear = np.exp(-distance / _HAZE_M)[..., None]
         sky = _GROUND_COLOR[0]
         shaded: NDArray[np.float32] = base * light[..., None] * clear + sky * (1 - clear)
         return shaded
 
-    def _windows(self, hits: Hits, distance: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Darker panes on walls, in a grid along the wall and up."""
-        points = self.rays_ego * distance[..., None]
-        along = points[..., 0] * hits.normal[..., 1] - points[..., 1] * hits.normal[..., 0]
-        pane = (along % 2.6 < 1.2) & ((points[..., 2] + 1.0) % 2.9 < 1.5) & (np.abs(hits.normal[..., 2]) < 0.5)
+    def _panes(self, hits: Hits, walls: NDArray[np.bool_], world_from_ego: Pose) -> NDArray[np.float32]:
+        """`(M,)` light of the `walls`' pixels: darker panes in a grid along each wall and up, fixed in the world."""
+        origin = self.ego_from_camera.translation_m
+        points = world_from_ego.apply(self.rays_ego[walls] * hits.distance_m[walls][:, None] + origin)
+        normals = hits.normal[walls] @ world_from_ego.rotation.T
+        along = points[:, 0] * normals[:, 1] - points[:, 1] * normals[:, 0]
+        pane = (along % 2.6 < 1.2) & ((points[:, 2] - 0.9) % 2.9 < 1.5) & (np.abs(normals[:, 2]) < 0.5)
         return np.where(pane, np.float32(0.4), np.float32(1.0))
 
 

@@ -62,12 +62,13 @@ class Drive:
         pieces = pieces_in_ego(self.street.pieces, ego_pose)
         lidar_rng, camera_rng = self._rng(2, frame), self._rng(3, frame)
         sweep = self.lidar.sweep(self.solids, placed, pieces, lidar_rng)
+        world_from_ego = Pose.from_yaw(float(ego_pose[2]), (*ego_pose[:2], 0.0))
         picture = None
         if self.camera is not None:
-            picture = self.camera.picture(self.solids, placed, pieces, self._sun(ego_pose), camera_rng)
+            picture = self.camera.picture(self.solids, placed, pieces, self._sun(ego_pose), world_from_ego, camera_rng)
         return Moment(
             stamp_ns=EPOCH_NS + self.number * _DRIVE_PERIOD_NS + round(frame * FRAME_PERIOD_S * 1e9),
-            world_from_ego=Pose.from_yaw(float(ego_pose[2]), (*ego_pose[:2], 0.0)),
+            world_from_ego=world_from_ego,
             sweep=sweep,
             picture=picture,
             boxes=self._boxes(frame, ego_pose, sweep),

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from understudy_training.scenes import shapes
 from understudy_training.scenes.actors import Occupancy, stand
 from understudy_training.scenes.config import BUILDING, OTHER, POLE, VEGETATION
-from understudy_training.scenes.ray_casting import ON_MARKING, ON_ROAD, ON_TERRAIN, ground_code
+from understudy_training.scenes.ray_casting import ON_TERRAIN, ground_code
 from understudy_training.scenes.roads import Road
+from understudy_training.scenes.traffic import clear_of
 
 Array = NDArray[np.float64]
 Choice = tuple[int, Callable[[np.random.Generator], shapes.Shape], float]
@@ -76,16 +77,16 @@ class Furnishing:
             self.fixtures.append(Fixture(point_class, shape, pose))
         return fits
 
-    def furnish(self, road: Road, reach: tuple[float, float]) -> None:
-        """Both sides of a road between two arc lengths."""
+    def furnish(self, road: Road, reach: tuple[float, float], others: Array) -> None:
+        """Both sides of a road between two arc lengths; `others` are the pieces of the other roads."""
         section = road.section
         front_m = section.half_width_m + section.sidewalk_m + 1.2
         for side in (-1, 1):
             self.build_houses(road, reach, side)
-            self.line(road, reach, side * (section.half_width_m + 0.45), _AT_KERB, (1.5, 9.0))
-            self.line(road, reach, side * front_m, _AT_FRONT, (1.5, 8.0))
+            self.line(road, reach, side * (section.half_width_m + 0.45), _AT_KERB, (1.5, 9.0), self.pieces, 0.0)
+            self.line(road, reach, side * front_m, _AT_FRONT, (1.5, 8.0), self.pieces, 0.0)
             if section.parking_m:
-                self.line(road, reach, side * section.parking_offset_m, _IN_PARKING, (15.0, 60.0), on_road=True)
+                self.line(road, reach, side * section.parking_offset_m, _IN_PARKING, (15.0, 60.0), others, 3.0)
 
     def line(
         self,
@@ -94,18 +95,17 @@ class Furnishing:
         left_m: float,
         choices: tuple[Choice, ...],
         gaps_m: tuple[float, float],
-        *,
-        on_road: bool = False,
+        keep_off: Array,
+        margin_m: float,
     ) -> None:
-        """Fixtures drawn from `choices` along a road at one offset, where the ground allows."""
+        """Fixtures drawn from `choices` along a road at one offset, off the road pieces `keep_off` by a margin."""
         weights = np.array([weight for _, _, weight in choices])
         at = reach[0]
         while (at := at + float(self.rng.uniform(*gaps_m))) < reach[1]:
             point_class, build, _ = choices[self.rng.choice(len(choices), p=weights / weights.sum())]
             shape = build(self.rng)
             pose = road.locate(np.array([at]), left_m + float(self.rng.normal(0, 0.1)))[0]
-            street = ground_code(self.pieces, pose[0], pose[1]) in (ON_ROAD, ON_MARKING)
-            if street != on_road or abs(at - road.zebra_m) < 3:
+            if not clear_of(keep_off, pose, margin_m) or abs(at - road.zebra_m) < 4:
                 continue
             if self.place(point_class, shape, pose) and build is shapes.trunk:
                 self.fixtures.append(Fixture(VEGETATION, shapes.crown(self.rng), pose))

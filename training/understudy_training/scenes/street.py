@@ -62,7 +62,7 @@ def draw_street(rng: np.random.Generator, num_frames: int) -> Street:
     pieces = np.concatenate([road.pieces() for road in roads])
     furnishing = Furnishing(rng, pieces, traffic.occupancy, num_frames)
     for road in roads:
-        furnishing.furnish(road, _reach(road, roads, span))
+        furnishing.furnish(road, _reach(road, roads, span), _others(road, roads))
     return Street(tuple(roads), ego, tuple(traffic.actors), tuple(furnishing.fixtures))
 
 
@@ -70,10 +70,14 @@ def _reach(road: Road, roads: list[Road], span: tuple[float, float]) -> tuple[fl
     return span if road is roads[0] else (_END_M, road.total_m - _END_M)
 
 
+def _others(road: Road, roads: list[Road]) -> Array:
+    return np.concatenate([np.zeros((0, 10)), *(other.pieces() for other in roads if other is not road)])
+
+
 def _fill(traffic: Traffic, roads: list[Road], span: tuple[float, float], ego_speed_mps: float) -> None:
     for road in roads:
         main, reach = road is roads[0], _reach(road, roads, span)
-        others = np.concatenate([np.zeros((0, 10)), *(other.pieces() for other in roads if other is not road)])
+        others = _others(road, roads)
         fill_crossing(traffic, road, (reach[0] + 35, reach[1] - 35))
         fill_lanes(traffic, road, reach, ego_speed_mps if main else None)
         fill_bike_lanes(traffic, road, reach)

@@ -75,7 +75,7 @@ def fill_lanes(traffic: Traffic, road: Road, span: tuple[float, float], ego_spee
 def fill_bike_lanes(traffic: Traffic, road: Road, span: tuple[float, float]) -> None:
     """Cyclists beside the traffic."""
     for side in (-1, 1):
-        speed, sparse_m = float(traffic.rng.uniform(3, 6.5)), float(traffic.rng.uniform(25, 90))
+        speed, sparse_m = float(traffic.rng.uniform(3, 6.5)), float(traffic.rng.uniform(40, 200))
         for at in traffic.along(*span, 4, sparse_m):
             left = side * (road.section.bike_offset_m + float(traffic.rng.normal(0, 0.1)))
             traffic.place(CYCLIST, follow(road, at, left, -side * speed, traffic.times_s), 1.0, 0.2)
@@ -92,7 +92,7 @@ def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others
             if rng.random() > taken or abs(at - road.zebra_m) < 6:
                 continue
             pose = road.locate(np.array([at + rng.normal(0, 0.25)]), side * road.section.parking_offset_m)[0]
-            if not _clear(others, pose, 4.0):
+            if not clear_of(others, pose, 4.0):
                 continue
             facing = 0.0 if (side < 0) == (rng.random() < 0.93) else np.pi
             pose[2] += facing + float(rng.normal(0, 0.02))
@@ -105,7 +105,7 @@ def fill_parked_row(traffic: Traffic, road: Road, span: tuple[float, float], sid
     left = side * (road.section.half_width_m + road.section.sidewalk_m + 2.9)
     for at in np.arange(*span, 2.7):
         pose = road.locate(np.array([at]), left)[0]
-        if traffic.rng.random() < 0.25 or not _clear(others, pose, 3.0):
+        if traffic.rng.random() < 0.25 or not clear_of(others, pose, 3.0):
             continue
         pose[2] += np.pi / 2 * (1 if traffic.rng.random() < 0.5 else -1) + float(traffic.rng.normal(0, 0.03))
         traffic.place(CAR, stand(pose, len(traffic.times_s)), 0.2, 0.2)
@@ -116,7 +116,7 @@ def fill_sidewalks(traffic: Traffic, road: Road, span: tuple[float, float]) -> N
     for side in (-1, 1):
         for place, direction in ((0.42, 1), (0.75, -1)):
             _walk(traffic, road, span, side * _sidewalk_m(road, place), direction)
-        for at in traffic.along(*span, 10, 100):
+        for at in traffic.along(*span, 20, 180):
             for _ in range(int(traffic.rng.integers(1, 4))):
                 _stand_about(traffic, road, at, side * _sidewalk_m(road, 0.6))
 
@@ -127,7 +127,7 @@ def _sidewalk_m(road: Road, place: float) -> float:
 
 
 def _walk(traffic: Traffic, road: Road, span: tuple[float, float], left_m: float, direction: int) -> None:
-    speed, sparse_m = direction * float(traffic.rng.uniform(0.9, 1.7)), float(traffic.rng.uniform(25, 110))
+    speed, sparse_m = direction * float(traffic.rng.uniform(0.9, 1.7)), float(traffic.rng.uniform(50, 260))
     for at in traffic.along(*span, 1.2, sparse_m):
         track = follow(road, at, left_m + float(traffic.rng.normal(0, 0.12)), speed, traffic.times_s)
         traffic.place(PEDESTRIAN, track, 0.15, 0.1)
@@ -149,7 +149,7 @@ def fill_crossing(traffic: Traffic, road: Road, nearby_m: tuple[float, float]) -
         traffic.place(PEDESTRIAN, cross(road, float(at), begin, speed, traffic.times_s), 0.5, 0.3)
 
 
-def _clear(pieces: Array, pose: Array, reach_m: float) -> bool:
+def clear_of(pieces: Array, pose: Array, reach_m: float) -> bool:
     """Whether no road of `pieces` lies at a pose or within `reach_m` before and behind it."""
     for step in (-reach_m, 0.0, reach_m):
         x, y = pose[0] + step * np.cos(pose[2]), pose[1] + step * np.sin(pose[2])
