@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from understudy.bundle.manifest import Contract, DetectedClass
+from understudy.bundle.manifest import Contract, DetectedClass, PointsInput
 from understudy.errors import BundleError, EngineError, FrameError, GeometryError, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.pipeline import Pipeline, open_pipeline
@@ -241,3 +241,20 @@ def test_host_work_is_small_beside_an_eight_millisecond_network() -> None:
         pipeline(frame)
         times_s.append(time.perf_counter() - started)
     assert min(times_s) < 0.0003
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["kitti/object", "kitti/raw/2011_09_26", "pandaset/002", "nuscenes"])
+def test_no_real_frame_is_refused(data_root: Path, name: str) -> None:
+    from understudy.datasets.opening import open_dataset
+
+    if not (data_root / name).is_dir():
+        pytest.skip(f"no {name} at {data_root}")
+    contract = tiny_contract(uses_intensity=True).model_copy(update={"input": PointsInput(uses_intensity=True)})
+    samples = open_dataset(data_root / name)
+    assert len(samples)
+    for index in range(len(samples)):
+        sample = samples[index]
+        for lidar in sample.frame.clouds:
+            pipeline = fake_pipeline(contract, sample.rig, lidar=lidar)
+            assert pipeline.prepare(sample.frame)["points"] is sample.frame.clouds[lidar].points
