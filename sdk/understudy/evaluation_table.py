@@ -14,10 +14,8 @@ _TITLES: dict[Overlap, str] = {"bev": "from above", "3d": "in 3D"}
 def describe(evaluation: Evaluation) -> Iterator[str]:
     """A block of average precisions for each overlap: classes down, ranges across."""
     metric = evaluation.settings.metric
-    yield (
-        f"{evaluation.subject[:50]}: {evaluation.num_frames} frames, average precision in % (40 recalls),"
-        f" objects with {metric.min_points}+ points"
-    )
+    yield f"{evaluation.subject[:70]}: {evaluation.num_frames} frames"
+    yield f"average precision in % (40 recalls), objects with {metric.min_points} or more points"
     for overlap in OVERLAPS:
         yield _line(_TITLES[overlap], "IoU", "objects", [_title(range_m) for range_m in metric.ranges_m])
         for name in evaluation.class_names:
