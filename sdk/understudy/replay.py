@@ -292,16 +292,13 @@ class _Run:
     def _refuse_if_nothing_was_used(self, damage: str | None) -> None:
         if self._log_times_ns:
             return
-        read = self._reads[self._sources.points]
+        read, what = self._reads[self._sources.points], f"bag {self._reader.path}: {self._sources.points}"
         if damage is not None:
             raise BagError(damage)
+        if read == 0:
+            raise BagError(what, found="no sweeps", wanted="at least one", remedy="check --start and --end")
         if self._first_error is None:
-            raise BagError(
-                f"bag {self._reader.path}: {self._sources.points}",
-                found=f"{read} sweeps that could be used",
-                wanted="at least one",
-                remedy="check --start and --end",
-            )
+            raise BagError(what, found=f"{read} sweeps, none with the cameras that are required", wanted="one with")
         kind = type(self._first_error)
         raise kind(f"none of {read} sweeps could be used; the first: {self._first_error}")
 

@@ -1,0 +1,382 @@
+"""Replay: the same detections at any speed, counters that add up, and no single frame that stops it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from understudy.bags.reader import BagReader
+from understudy.bags.types import make_message
+from understudy.bags.writer import BagWriter
+from understudy.cli import build_app
+from understudy.datasets.kitti_raw import KittiRawDataset
+from understudy.datasets.pandaset import PandasetSequence
+from understudy.engines.engine import Engine
+from understudy.errors import BagError, FrameError, GeometryError, InputError, UnderstudyError
+from understudy.frame import Image
+from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
+from understudy.messages.headers import stamp_ns_from_message
+from understudy.messages.images import compressed_image_message
+from understudy.messages.outputs import boxes_from_detections
+from understudy.messages.transforms import rig_transforms_message
+from understudy.pipeline import Pipeline, open_pipeline
+from understudy.recording import record_bag
+from understudy.replay import ReplayOptions, replay_bag
+from understudy.replay_summary import detections_digest
+from understudy.rig import Rig, read_rig
+from understudy.synchronizer import SyncPolicy
+from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_bundle, tiny_contract
+
+MS = 1_000_000
+POINTS, IMAGE = "/sensors/lidar/points", "/sensors/front/image/compressed"
+POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
+
+
+class CountingEngine(FakeEngine):
+    """Says one box whose place depends on every byte of the points."""
+
+    @classmethod
+    def made(cls) -> CountingEngine:
+        def answer(feeds: Any) -> dict[str, Any]:
+            points = feeds["points"]
+            x, y = (float(value) for value in points[:, :2].mean(axis=0))
+            boxes = np.array([[x, y, 1.0, 4.0, 2.0, 1.5, 0.3]], np.float32)
+            return {"boxes": boxes, "scores": np.array([0.9], np.float32), "labels": np.array([0], np.int32)}
+
+        return cls(tiny_contract(), answer)
+
+
+def pipeline_for(rig: Rig, *, uses_intensity: bool = False) -> Pipeline:
+    contract = tiny_contract(uses_intensity=uses_intensity)
+    engine: Engine = CountingEngine.made()
+    return Pipeline(contract, engine, rig)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return simple_rig(camera=True)
+
+
+Edit = Callable[[int, Any], Any]
+
+
+def write_drive(path: Path, rig: Rig, *, num: int = 6, edit: Edit | None = None, tf: Rig | None = None) -> Path:
+    """Sweeps every 100 ms, pictures 10 ms after each; `edit` changes the message of a sweep or gives raw bytes."""
+    rng = np.random.default_rng(3)
+    with BagWriter(path) as writer:
+        if tf is not None:
+            writer.write("/tf_static", rig_transforms_message(make_message, tf, 1), 1)
+        for number in range(num):
+            stamp_ns = (1000 + 100 * number) * MS
+            cloud = road_cloud(rng, 400, stamp_ns=stamp_ns)
+            message = cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0)
+            message = edit(number, message) if edit else message
+            if isinstance(message, bytes):
+                writer.write_raw(POINTS, POINTS_TYPE, message, stamp_ns + 40 * MS)
+            else:
+                writer.write(POINTS, message, stamp_ns + 40 * MS)
+            image = Image(np.zeros((96, 160, 3), np.uint8), stamp_ns + 10 * MS, "front")
+            writer.write(IMAGE, compressed_image_message(make_message, image), stamp_ns + 45 * MS)
+    return path
+
+
+def outputs(bag: Path, topic: str = "/understudy/detections") -> list[Any]:
+    with BagReader(bag) as reader:
+        return [reader.decode(message) for message in reader.messages([topic])]
+
+
+class TestIdentity:
+    def test_two_runs_and_a_paced_one_are_the_same(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        slept: list[float] = []
+        outs = [tmp_path / name / "out" for name in ("one", "two", "paced")]
+        for out, rate in zip(outs, (0.0, 0.0, 4.0), strict=True):
+            summary = replay_bag(bag, pipeline_for(rig), out, ReplayOptions(rate=rate), sleep=slept.append)
+            assert summary.digest == detections_digest(out)
+        assert len({detections_digest(out) for out in outs}) == 1
+        files = [(out / "out.mcap").read_bytes() for out in outs]
+        assert files[0] == files[1] == files[2]
+        assert len(slept) == 6
+        assert sum(slept) > 0
+
+    def test_real_pacing_takes_the_time_of_the_drive(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(rate=2.0))
+        assert summary.wall_s >= 0.25
+        assert summary.real_time_factor < 2.5
+
+    def test_one_bit_of_a_point_changes_the_digest(self, tmp_path: Path, rig: Rig) -> None:
+        def nudge(number: int, message: Any) -> Any:
+            return replace(message, data=np.r_[message.data[:2] ^ 1, message.data[2:]]) if number == 2 else message
+
+        plain = replay_bag(write_drive(tmp_path / "a", rig), pipeline_for(rig), tmp_path / "a_out")
+        nudged = replay_bag(write_drive(tmp_path / "b", rig, edit=nudge), pipeline_for(rig), tmp_path / "b_out")
+        assert plain.digest != nudged.digest
+
+    def test_stamps_frame_and_boxes_are_those_of_the_pipeline(self, tmp_path: Path, rig: Rig) -> None:
+        replay_bag(write_drive(tmp_path / "bag", rig), pipeline_for(rig), tmp_path / "out")
+        messages = outputs(tmp_path / "out")
+        assert [stamp_ns_from_message(m) for m in messages] == [(1000 + 100 * n) * MS for n in range(6)]
+        assert {m.header.frame_id for m in messages} == {"base_link"}
+        boxes = boxes_from_detections(messages[0], pipeline_for(rig).contract.class_names)
+        np.testing.assert_allclose(boxes.geometry[0, 2:], [1.0, 4.0, 2.0, 1.5, 0.3], rtol=1e-6)
+        assert outputs(tmp_path / "out", "/understudy/markers")[0].markers[0].action == 3
+
+
+class TestCounters:
+    def test_bad_frames_are_counted_with_their_reason_and_left_out(self, tmp_path: Path, rig: Rig) -> None:
+        def spoil(number: int, message: Any) -> Any:
+            return {
+                1: replace(message, data=message.data[:50]),
+                2: b"\x00\x01\x00\x00garbage",
+                3: replace(message, header=replace(message.header, frame_id="elsewhere")),
+            }.get(number, message)
+
+        bag = write_drive(tmp_path / "bag", rig, edit=spoil)
+        summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+        assert summary.num_frames == 3
+        assert summary.topics[POINTS] | {"used": 3, "rejected": 3, "read": 6} == summary.topics[POINTS]
+        assert sum(summary.reasons.values()) == 3
+        assert any("found 50 bytes" in reason for reason in summary.reasons)
+        assert any("elsewhere" in reason for reason in summary.reasons)
+        assert len(outputs(tmp_path / "out")) == 3
+        record = json.loads((tmp_path / "out" / "replay.json").read_text())
+        assert record["topics"] == summary.topics
+        lines = list(summary.lines())
+        assert max(len(line) for line in lines) <= 100
+        assert "read 6 = used + stale + duplicate + disorder + unmatched + rejected 6" in lines
+
+    def test_double_and_old_stamps(self, tmp_path: Path, rig: Rig) -> None:
+        def restamp(number: int, message: Any) -> Any:
+            stamp = replace(message.header.stamp, sec=1, nanosec={2: 100, 3: 0}.get(number, number * 100) * MS)
+            return replace(message, header=replace(message.header, stamp=stamp))
+
+        summary = replay_bag(write_drive(tmp_path / "bag", rig, edit=restamp), pipeline_for(rig), tmp_path / "out")
+        counts = summary.topics[POINTS]
+        assert (counts["used"], counts["duplicate"], counts["stale"]) == (4, 1, 1)
+
+    def test_cameras_are_synchronized_and_decoded_when_asked_for(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        seen: list[int] = []
+        pipeline = pipeline_for(rig)
+        watched = _Watched(pipeline, lambda frame: seen.append(len(frame.images)))
+        summary = replay_bag(bag, watched, tmp_path / "out", ReplayOptions(cameras=True))  # type: ignore[arg-type]
+        assert seen == [1] * 6
+        assert summary.topics[IMAGE]["used"] == 6
+        alone = replay_bag(bag, pipeline, tmp_path / "alone")
+        assert alone.digest == summary.digest
+        assert IMAGE not in alone.topics
+
+    def test_a_picture_that_cannot_be_decoded_costs_only_itself(self, tmp_path: Path, rig: Rig) -> None:
+        bag = tmp_path / "bag"
+        stamp_ns = 1000 * MS
+        with BagWriter(bag) as writer:
+            cloud = road_cloud(np.random.default_rng(0), 300, stamp_ns=stamp_ns)
+            writer.write(POINTS, cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0), stamp_ns)
+            image = Image(np.zeros((96, 160, 3), np.uint8), stamp_ns, "front")
+            message = compressed_image_message(make_message, image)
+            writer.write(IMAGE, replace(message, data=message.data[:90]), stamp_ns)
+        summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(cameras=True))
+        assert summary.num_frames == 1
+        assert summary.topics[IMAGE]["rejected"] == 1
+        assert summary.real_time_factor == 0
+
+    def test_a_sweep_that_lacks_required_cameras_is_unmatched(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        policy = SyncPolicy(require="all", tolerance_ns=5 * MS)
+        with pytest.raises(BagError, match="6 sweeps, none with the cameras"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(cameras=True, policy=policy))
+
+    def test_part_of_the_bag(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        options = ReplayOptions(start_s=0.15, end_s=0.35)
+        summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out", options)
+        assert summary.num_frames == 2
+        assert summary.damage is None
+
+
+class TestRefusals:
+    def test_wrong_options(self) -> None:
+        for wrong in ({"rate": -1.0}, {"rate": float("nan")}, {"start_s": -1.0}, {"start_s": 2.0, "end_s": 1.0}):
+            with pytest.raises(InputError, match="--"):
+                ReplayOptions(**wrong)  # type: ignore[arg-type]
+
+    def test_another_frame_id_refuses_before_anything_is_written(self, tmp_path: Path, rig: Rig) -> None:
+        other = rig.model_copy(
+            update={"sensors": {"lidar": rig.lidars["lidar"].model_copy(update={"frame_id": "roof"})}}
+        )
+        with pytest.raises(GeometryError, match=r"found lidar, wanted roof .*--rig"):
+            replay_bag(write_drive(tmp_path / "bag", rig), pipeline_for(other), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_another_mounting_than_the_bags_transforms_refuses(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig, tf=simple_rig(camera=True, height_m=1.9))
+        with pytest.raises(GeometryError, match=r"0\.100 m and 0\.00 degrees.*--ignore-tf"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+        replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(check_transforms=False))
+        replay_bag(write_drive(tmp_path / "same", rig, tf=rig), pipeline_for(rig), tmp_path / "out2")
+
+    @pytest.mark.parametrize(
+        ("edit", "kind", "reason"),
+        [
+            (lambda n, m: replace(m, data=m.data[:50]), FrameError, "none of 6 sweeps .*first: .*found 50 bytes"),
+            (lambda n, m: replace(m, width=0), FrameError, "0 x 1 points"),
+            (lambda n, m: b"\x00\x01\x00\x00garbage", BagError, "none of 6 sweeps"),
+        ],
+    )
+    def test_when_no_frame_can_be_used_the_first_reason_is_given(
+        self, tmp_path: Path, rig: Rig, edit: Edit, kind: type[UnderstudyError], reason: str
+    ) -> None:
+        bag = write_drive(tmp_path / "bag", rig, edit=edit)
+        with pytest.raises(kind, match=reason):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_a_student_of_intensity_refuses_clouds_without(self, tmp_path: Path, rig: Rig) -> None:
+        def strip(number: int, message: Any) -> Any:
+            return replace(message, fields=[field for field in message.fields if field.name != "intensity"])
+
+        bag = write_drive(tmp_path / "bag", rig, edit=strip)
+        with pytest.raises(FrameError, match="intensity, which the student needs"):
+            replay_bag(bag, pipeline_for(rig, uses_intensity=True), tmp_path / "out")
+
+    def test_output_that_is_there_and_empty_parts(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+        with pytest.raises(BagError, match="--overwrite"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+        replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(overwrite=True))
+        with pytest.raises(BagError, match="--start and --end"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "late", ReplayOptions(start_s=100.0))
+
+
+def test_damage_in_the_middle_keeps_what_came_before(tmp_path: Path, rig: Rig) -> None:
+    bag = tmp_path / "bag"
+    rng = np.random.default_rng(0)
+    with BagWriter(bag, sqlite3=True) as writer:
+        for number in range(30):
+            cloud = road_cloud(rng, 2000, stamp_ns=number * 100 * MS)
+            message = cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0)
+            writer.write(POINTS, message, number * 100 * MS)
+    file = next(bag.glob("*.db3"))
+    file.write_bytes(file.read_bytes()[:-100])
+    summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+    assert summary.damage is not None
+    assert "\n" not in summary.damage
+    assert 0 < summary.num_frames < 30
+    assert len(outputs(tmp_path / "out")) == summary.num_frames
+    assert summary.topics[POINTS]["read"] == summary.num_frames
+
+
+def test_messages_that_metadata_promise_and_nobody_finds_are_damage(tmp_path: Path, rig: Rig) -> None:
+    bag = write_drive(tmp_path / "bag", rig)
+    metadata = bag / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("message_count: 6", "message_count: 9"))
+    summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+    assert summary.damage is not None
+    assert "found 6 messages, wanted 9" in summary.damage
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("student") / "bundle"
+    tiny_bundle(folder)
+    return folder
+
+
+class TestCommand:
+    def run(self, *words: object) -> Any:
+        return CliRunner().invoke(build_app(), [str(word) for word in words])
+
+    def test_replay_prints_the_table(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        rig.write(bag / "rig.yaml")
+        result = self.run("replay", bag, bundle, "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert "read 6 = used" in result.output
+        assert detections_digest(tmp_path / "out") in result.output
+
+    def test_damage_prints_the_table_and_then_refuses(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        metadata = bag / "metadata.yaml"
+        metadata.write_text(metadata.read_text().replace("message_count: 6", "message_count: 9"))
+        rig.write(tmp_path / "rig.yaml")
+        result = self.run("replay", bag, bundle, "--rig", tmp_path / "rig.yaml", "--out", tmp_path / "out")
+        assert isinstance(result.exception, BagError)
+        assert "6 frames before it are in" in str(result.exception)
+        assert "read 6 = used" in result.output
+
+    @pytest.mark.parametrize(
+        ("words", "kind"),
+        [
+            (["--precision", "int3"], InputError),
+            (["--rig", "absent.yaml"], InputError),
+            (["--topic", "/nowhere"], BagError),
+            (["--lidar", "roof"], GeometryError),
+            (["--rate", "-1"], InputError),
+        ],
+    )
+    def test_wrong_words_are_refused(
+        self, tmp_path: Path, rig: Rig, bundle: Path, words: list[str], kind: type[UnderstudyError]
+    ) -> None:
+        bag = write_drive(tmp_path / "bag", rig, num=1)
+        rig.write(bag / "rig.yaml")
+        result = self.run("replay", bag, bundle, "--out", tmp_path / "out", *words)
+        assert isinstance(result.exception, kind)
+        assert "\n" not in str(result.exception)
+
+    def test_without_a_rig(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
+        result = self.run("replay", write_drive(tmp_path / "bag", rig, num=1), bundle, "--out", tmp_path / "out")
+        assert "--rig RIG.yaml" in str(result.exception)
+        result = self.run("replay", tmp_path / "absent", bundle, "--out", tmp_path / "out")
+        assert "nothing there" in str(result.exception)
+
+
+@pytest.mark.data
+class TestRealRecordings:
+    def recordings(self, data_root: Path, tmp_path: Path) -> Iterator[tuple[Path, int]]:
+        raw = KittiRawDataset(next((data_root / "kitti/raw/2011_09_26").glob("*_sync")))
+        pandaset = PandasetSequence(data_root / "pandaset/002")
+        for name, dataset, images in (("kitti", raw, True), ("pandaset", pandaset, False)):
+            for layout in ("plain", "shuffled"):
+                bag = tmp_path / f"{name}_{layout}"
+                yield record_bag(dataset, bag, layout=layout, images=images).bag, len(dataset)  # type: ignore[arg-type]
+
+    def test_kitti_and_pandaset_in_both_layouts(self, tmp_path: Path, data_root: Path, bundle: Path) -> None:
+        digests: dict[str, set[str]] = {}
+        for bag, num_frames in self.recordings(data_root, tmp_path):
+            rig = read_rig(bag / "rig.yaml")
+            with open_pipeline(bundle, rig) as pipeline:
+                one = replay_bag(bag, pipeline, tmp_path / f"{bag.name}_one", ReplayOptions(cameras=True))
+                two = replay_bag(bag, pipeline, tmp_path / f"{bag.name}_two")
+            assert one.num_frames == num_frames
+            assert one.digest == two.digest
+            assert one.num_detections > 0
+            digests.setdefault(bag.name.split("_")[0], set()).add(one.digest)
+        assert [len(found) for found in digests.values()] == [1, 1]
+
+    def test_raw_packets_are_refused_with_their_topics(self, tmp_path: Path, data_root: Path) -> None:
+        bag = next(path for path in (data_root / "bags/velodyne_vlp16").iterdir() if path.is_dir())
+        with pytest.raises(BagError, match=r"velodyne_msgs/msg/VelodyneScan.*wanted any sensor_msgs/msg/PointCloud2"):
+            replay_bag(bag, pipeline_for(simple_rig()), tmp_path / "out")
+
+
+class _Watched:
+    """A pipeline that shows the frames it gets."""
+
+    def __init__(self, pipeline: Pipeline, look: Callable[[Any], None]) -> None:
+        self._pipeline, self._look = pipeline, look
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def __call__(self, frame: Any) -> Any:
+        self._look(frame)
+        return self._pipeline(frame)
