@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+
 from understudy.boxes import Boxes, wrap_angle
 from understudy.configuration import Config
 

@@ -149,12 +149,13 @@ class Collate:
 
     encode: Callable[[list[NDArray[np.float32]]], Any]
     class_names: tuple[str, ...]
+    grid: Grid
     min_points: int
 
     def __call__(self, views: Sequence[tuple[LabelledCloud, Shown]]) -> Batch:
         """One batch; labels of classes the student does not know are left out."""
         clouds = [view.points for view, _ in views]
-        boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.min_points)
+        boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.grid, self.min_points)
         return Batch(self.encode(clouds), clouds, boxes, tuple(shown for _, shown in views))
 
 

@@ -159,13 +159,7 @@ class DetectionTask(lightning.LightningModule):
             self._count(parts)
             return loss.total
         said = self.distiller(
-            answers_of(
-                outputs.heatmap,
-                outputs.regression,
-                (outputs.low, outputs.high),
-                batch.boxes,
-                self.detector.config.grid,
-            ),
+            answers_of(outputs, batch.boxes, self.detector.config.grid, self.distiller.levels),
             self._teacher(batch),
             targets.heatmap,
             self.progress,
@@ -191,7 +185,8 @@ class DetectionTask(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """This device's share of the frames."""
         data = self.recipe.data
-        collate = Collate(self.detector.collate, self.detector.config.class_names, data.min_points)
+        config = self.detector.config
+        collate = Collate(self.detector.collate, config.class_names, config.grid, data.min_points)
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         return make_loader(self.views, collate, data.batch_size, rank=rank, world_size=world_size, workers=data.workers)
 

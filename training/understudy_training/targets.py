@@ -55,9 +55,12 @@ class Targets:
     mask: Tensor
 
 
-def batch_boxes(samples: Sequence[Boxes], class_names: Sequence[str], min_points: int) -> BoxBatch:
-    """Pads the boxes of several frames; boxes of other classes are dropped, those hit too rarely marked as ignored."""
-    rows = [_rows_of(boxes, class_names, min_points) for boxes in samples]
+def batch_boxes(samples: Sequence[Boxes], class_names: Sequence[str], grid: Grid, min_points: int) -> BoxBatch:
+    """Pads the boxes of several frames to the same number.
+
+    Boxes of other classes and those centred off the grid are left out; those hit too rarely are marked as ignored.
+    """
+    rows = [_rows_of(boxes, class_names, grid, min_points) for boxes in samples]
     most = max([len(geometry) for geometry, _, _ in rows] + [1])
     geometry = np.zeros((len(rows), most, 7), np.float32)
     labels = np.zeros((len(rows), most), np.int64)
@@ -69,12 +72,14 @@ def batch_boxes(samples: Sequence[Boxes], class_names: Sequence[str], min_points
 
 
 def _rows_of(
-    boxes: Boxes, class_names: Sequence[str], min_points: int
+    boxes: Boxes, class_names: Sequence[str], grid: Grid, min_points: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
     index_of = {name: index for index, name in enumerate(class_names)}
     label_map = np.array([index_of.get(name, -1) for name in boxes.class_names], np.int64)
     labels = label_map[boxes.labels]
-    known = labels >= 0
+    x, y = boxes.geometry[:, 0], boxes.geometry[:, 1]
+    known = (labels >= 0) & (x >= grid.x_range_m[0]) & (x < grid.x_range_m[1])
+    known &= (y >= grid.y_range_m[0]) & (y < grid.y_range_m[1])
     num_points = boxes.num_points if boxes.num_points is not None else np.full(len(boxes), min_points)
     return boxes.geometry[known], labels[known], (num_points >= min_points)[known]
 

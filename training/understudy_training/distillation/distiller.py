@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,8 @@ from understudy.bundle.manifest import Grid
 from understudy.configuration import Config
 from understudy_training.distillation.answers import Answers
 from understudy_training.distillation.sampling import sample_boxes
-from understudy_training.distillation.terms import TermConfig, Widths
+from understudy_training.distillation.terms import FeatureConfig, Level, RelationConfig, TermConfig, Widths
+from understudy_training.models.detector import DetectorOutputs
 from understudy_training.targets import BoxBatch
 
 
@@ -23,6 +23,11 @@ class DistillationConfig(Config):
     terms: tuple[TermConfig, ...] = Field(min_length=1)
     warmup: float = Field(0.1, ge=0, le=1)
     """Part of the training over which the terms' weight grows from 0 to 1."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The feature maps that any term looks at."""
+        return tuple(sorted({term.level for term in self.terms if isinstance(term, FeatureConfig | RelationConfig)}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Distiller(nn.Module):
 
     def __init__(self, config: DistillationConfig, teacher: Widths, student: Widths) -> None:
         super().__init__()
-        self.warmup = config.warmup
+        self.warmup, self.levels = config.warmup, config.levels
         self.terms = nn.ModuleList(term.build(teacher, student) for term in config.terms)
 
     def forward(self, student: Answers, teacher: Answers, centres: Tensor, progress: float) -> DistillationLoss:
@@ -66,10 +71,12 @@ class Distiller(nn.Module):
         return DistillationLoss(total, {name: part.detach() for name, part in parts.items()})
 
 
-def answers_of(heatmap: Tensor, regression: Tensor, features: Sequence[Tensor], boxes: BoxBatch, grid: Grid) -> Answers:
-    """A detector's outputs reduced to what the terms take; `features` are the first-stage and the neck map."""
-    low, high = (sample_boxes(level, boxes.geometry, grid) for level in features)
-    return Answers(heatmap, regression, low, high, boxes.valid)
+def answers_of(outputs: DetectorOutputs, boxes: BoxBatch, grid: Grid, levels: tuple[Level, ...]) -> Answers:
+    """A detector's outputs reduced to what the terms take; features that none looks at come without channels."""
+    maps = {"low": outputs.low, "high": outputs.high}
+    wanted = {name: dense if name in levels else dense[:, :0] for name, dense in maps.items()}
+    sampled = {name: sample_boxes(dense, boxes.geometry, grid) for name, dense in wanted.items()}
+    return Answers(outputs.heatmap, outputs.regression, sampled["low"], sampled["high"], boxes.valid)
 
 
 def _in_float32(answers: Answers) -> Answers:

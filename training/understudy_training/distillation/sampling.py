@@ -26,6 +26,8 @@ def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
     low = places_m.new_tensor([grid.x_range_m[0], grid.y_range_m[0]])
     high = places_m.new_tensor([grid.x_range_m[1], grid.y_range_m[1]])
     normalized = 2 * (places_m - low) / (high - low) - 1
+    if dense.shape[1] == 0:
+        return dense.new_zeros((*places_m.shape[:2], 0), dtype=torch.float32)
     values = functional.grid_sample(dense.float(), normalized[:, :, None, :], align_corners=False)
     return values[..., 0].transpose(1, 2)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from understudy.bundle.manifest import Grid
 from understudy_training.batches import Batch, Shown
 from understudy_training.distillation.answers import Answers
 from understudy_training.distillation.distiller import answers_of
+from understudy_training.distillation.terms import Level
 from understudy_training.models.detector import PillarDetector
 
 _NAMES = ("heatmap", "regression", "low", "high", "valid")
@@ -32,9 +32,9 @@ class Teacher(Protocol):
 class LiveTeacher:
     """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
 
-    def __init__(self, detector: PillarDetector, grid: Grid, *, bf16: bool = False) -> None:
+    def __init__(self, detector: PillarDetector, levels: tuple[Level, ...], *, bf16: bool = False) -> None:
         self.detector = detector.eval().requires_grad_(False)
-        self.grid = grid
+        self.levels = levels
         self.bf16 = bf16
 
     @torch.no_grad()
@@ -45,7 +45,7 @@ class LiveTeacher:
         inputs = self.detector.collate(batch.clouds).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.detector(inputs)
-        return answers_of(outputs.heatmap, outputs.regression, (outputs.low, outputs.high), batch.boxes, self.grid)
+        return answers_of(outputs, batch.boxes, self.detector.config.grid, self.levels)
 
 
 class CachedTeacher:

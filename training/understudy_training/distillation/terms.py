@@ -20,6 +20,8 @@ from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers
 
 Losses = dict[str, Tensor]
+Level = Literal["low", "high"]
+"""The backbone's first stage, or the neck's output."""
 
 
 class Widths(Config):
@@ -62,7 +64,7 @@ class FeatureConfig(Config):
 
     kind: Literal["feature"] = "feature"
     weight: float = Field(1.0, ge=0)
-    level: Literal["low", "high"] = "high"
+    level: Level = "high"
 
     def build(self, teacher: Widths, student: Widths) -> FeatureTerm:
         """The term with an adapter between the two widths."""
@@ -74,7 +76,7 @@ class RelationConfig(Config):
 
     kind: Literal["relation"] = "relation"
     weight: float = Field(5.0, ge=0)
-    level: Literal["low", "high"] = "high"
+    level: Level = "high"
 
     def build(self, teacher: Widths, student: Widths) -> RelationTerm:
         """The term; similarities need no adapter."""
