@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-import click
 import typer
 
 from understudy.errors import UnderstudyError
@@ -27,6 +26,9 @@ CHAIN = (
 )
 """The order in which verbs are listed: the order in which a student is made."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+# Newer typer carries its own copy of click: what it raises on wrong arguments is found through its public classes.
+_USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,12 @@ def _add_unavailable(app: typer.Typer, name: str, found: str, remedy: str) -> No
 def main() -> None:
     """Runs the command line: 0 on success, 1 when a check found a difference, 2 on wrong input (one line, no trace)."""
     try:
-        status = build_app()(standalone_mode=False)
+        status = build_app()(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UnderstudyError as error:
         sys.exit(_refuse(str(error)))
-    except click.ClickException as error:
+    except _USAGE_ERROR as error:
         sys.exit(_refuse(error.format_message()))
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(_refuse("interrupted"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
