@@ -35,7 +35,8 @@ def accuracy_section(evaluations: Mapping[str, Evaluation]) -> Section:
     return Section(
         title="Precision and recall",
         text=(
-            f"Seen from above, over {first.num_frames} validation frames; the numbers in the legends are average precision in percent.",
+            f"Seen from above, over {first.num_frames} validation frames. "
+            "The numbers in the legends are average precision in percent.",
         ),
         tables=(Table(header, tuple(rows)), Table(range_header, tuple(by_range))),
         images=(draw_curves(curves),),
@@ -67,8 +68,8 @@ def parity_section(report: LadderReport) -> Section:
     header = ("rung", "boxes", "agree", *(f"{measure} p99 / max" for measure in MEASURES), "verdict")
     rows = tuple(row for rung in report.rungs for row in (_rung_row(rung), _allowed_row(rung)))
     text = (
-        f"The same {len(report.frames)} frames through every form of the student; {report.num_reference_boxes} boxes of "
-        f"{report.reference} are the reference. {verdict(report).capitalize()}.",
+        f"The same {len(report.frames)} frames through every form of the student; {report.num_reference_boxes} boxes "
+        f"of {report.reference} are the reference. {verdict(report).capitalize()}.",
     )
     return Section("Parity ladder", text, (Table(header, rows),))
 

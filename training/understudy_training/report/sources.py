@@ -64,6 +64,8 @@ def _named(entry: str) -> tuple[str, Evaluation]:
 def _read_replay(path: Path) -> dict[str, Any]:
     path = path / "replay.json" if path.is_dir() else path
     summary = read_json(path)
+    if not isinstance(summary, dict):
+        raise InputError(f"{path}", found=type(summary).__name__, wanted="a summary that replay wrote")
     missing = {"bag", "num_frames", "num_detections", "topics", "digest"} - set(summary)
     if missing:
         raise InputError(f"{path}", found=f"no {', '.join(sorted(missing))}", wanted="a summary that replay wrote")
