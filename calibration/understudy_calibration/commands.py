@@ -15,7 +15,7 @@ from understudy.cli import needs
 def quantize(
     folder: Path = typer.Argument(..., help="Folder that `understudy export` wrote."),
     data: Path = typer.Option(..., "--data", help="Data set with the frames that set the ranges."),
-    split: str = typer.Option("train", "--split", help="Split of the data set; never the one you evaluate on."),
+    split: str = typer.Option("train", "--split", help="Never the split you evaluate on; 'all' takes every frame."),
     frames: int = typer.Option(32, "--frames", help="Frames to take, spread evenly over the split."),
     method: Literal["minmax", "percentile"] = typer.Option("minmax", "--method", help="How ranges are set."),
     keep_float: list[str] = typer.Option([], "--keep-float", help="Convolutions to leave in float, by name pattern."),
@@ -24,7 +24,6 @@ def quantize(
 ) -> None:
     """Quantize an export: INT8 for TensorRT, and its faster CPU twin."""
     from understudy.datasets.opening import open_dataset
-
     from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
     from understudy_calibration.activations.summary import describe
 

@@ -16,6 +16,7 @@ from understudy import machine
 from understudy.bundle.manifest import Contract
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset, Sample
+from understudy.datasets.selection import spread_evenly
 from understudy.engines.engine import Engine
 from understudy.errors import InputError
 from understudy.frame import Frame
@@ -183,9 +184,8 @@ class _Call:
 
 
 def _calls(contract: Contract, engine: Engine, dataset: Dataset, plan: LatencyPlan) -> list[_Call]:
-    num_frames = min(plan.num_samples, len(dataset), _MAX_FRAMES_HELD)
-    places = np.linspace(0, len(dataset) - 1, num_frames).round()
-    return [_call(contract, engine, dataset[int(place)], plan.lidar) for place in places]
+    numbers = spread_evenly(len(dataset), min(plan.num_samples, _MAX_FRAMES_HELD))
+    return [_call(contract, engine, dataset[number], plan.lidar) for number in numbers]
 
 
 def _call(contract: Contract, engine: Engine, sample: Sample, lidar: str | None) -> _Call:

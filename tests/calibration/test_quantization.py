@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from understudy.bundle.manifest import Contract
+from understudy.cli import build_app
 from understudy.configuration import file_sha256, read_config, read_yaml
 from understudy.datasets.dataset import Dataset
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -261,6 +263,17 @@ def test_frames_are_spread_and_repeatable() -> None:
 def test_nothing_but_the_results_is_left_in_the_folder(quantized: tuple[Path, QuantizationRecord]) -> None:
     names = sorted(path.name for path in quantized[0].iterdir())
     assert names == sorted(["contract.yaml", "model.onnx", INT8, UINT8, RECORD])
+
+
+def test_command_quantizes_and_says_what_it_did(
+    export_folder: Path, clouds: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.datasets.opening.open_dataset", lambda path, split=None: clouds)
+    arguments = ["quantize", str(export_folder), "--data", ".", "--frames", "4", "--keep-float", "node_heat*"]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert result.exit_code == 0, result.output
+    assert "quantized 7 convolutions, 1 kept in float with minmax ranges from 4 frames" in result.stdout
+    assert read_config(export_folder / RECORD, QuantizationRecord).float_convolutions == ("node_heatmap",)
 
 
 def test_closing_lines_say_sizes_and_losses(quantized: tuple[Path, QuantizationRecord]) -> None:

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from understudy.bundle.manifest import Contract
 from understudy.datasets.dataset import Dataset
+from understudy.datasets.selection import spread_evenly
 from understudy.engines.engine import Engine
 from understudy.errors import InputError
 from understudy.pipeline import Feeds, Pipeline
@@ -38,9 +37,9 @@ def select_samples(num_samples: int, num_frames: int) -> Selection:
             wanted="at least 1, and at least one frame more in the data set, to judge the result with",
             remedy="lower --frames or give more data",
         )
-    calibration = _spread(range(num_samples), num_frames)
+    calibration = spread_evenly(num_samples, num_frames)
     others = sorted(set(range(num_samples)) - set(calibration))
-    return Selection(tuple(calibration), tuple(_spread(others, min(MAX_HELD_OUT, len(others)))))
+    return Selection(tuple(calibration), tuple(others[place] for place in spread_evenly(len(others), MAX_HELD_OUT)))
 
 
 def calibration_fingerprint(data_fingerprint: str, keys: tuple[str, ...]) -> str:
@@ -73,8 +72,3 @@ class SampleFeeds:
     def keys(self, numbers: tuple[int, ...]) -> tuple[str, ...]:
         """Names of the samples called by number."""
         return tuple(self._dataset[number].key for number in numbers)
-
-
-def _spread(numbers: range | list[int], count: int) -> list[int]:
-    positions = np.linspace(0, len(numbers) - 1, count).round().astype(int)
-    return [numbers[int(position)] for position in positions]

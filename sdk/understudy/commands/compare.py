@@ -12,7 +12,7 @@ from understudy import progress
 def compare(
     bundle: Path = typer.Argument(..., help="Bundle folder or zip."),
     data: Path = typer.Option(..., "--data", help="Data set with the frames to run."),
-    split: str = typer.Option("val", "--split", help="Split of the data set."),
+    split: str = typer.Option("val", "--split", help="Split of the data set; 'all' takes every frame."),
     reference: Path | None = typer.Option(None, "--reference", help="Training run to start the ladder from (torch)."),
     frames: int = typer.Option(8, "--frames", help="Frames, spread evenly over the split."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),

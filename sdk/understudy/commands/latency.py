@@ -13,7 +13,7 @@ from understudy import progress
 def latency(
     bundle: Path = typer.Argument(..., help="Bundle folder or zip."),
     data: Path = typer.Option(..., "--data", help="Data set with the frames to time."),
-    split: str = typer.Option("val", "--split", help="Split of the data set."),
+    split: str = typer.Option("val", "--split", help="Split of the data set; 'all' takes every frame."),
     precision: Literal["fp32", "fp16", "int8", "uint8"] | None = typer.Option(
         None, "--precision", help="Which model of the bundle; left out, the fastest on a CPU."
     ),

@@ -13,6 +13,7 @@ from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision, Tolerance
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset
+from understudy.datasets.selection import spread_evenly
 from understudy.engines.opening import OpenedModel, open_engine, open_reference
 from understudy.errors import BundleError, InputError
 from understudy.parity.agreement import compare_boxes
@@ -108,7 +109,9 @@ def climb(
         InputError: when there is no frame.
         EngineError: when two rungs have different classes.
     """
-    numbers = _spread(len(dataset), num_frames)
+    numbers = spread_evenly(len(dataset), num_frames)
+    if not numbers:
+        raise InputError("frames to compare", found=f"{num_frames} of {len(dataset)}", wanted="at least 1 of 1")
     reference = _run(rungs[0], dataset, numbers, lidar, track)
     reports = [_compare(reference, rung, dataset, numbers, lidar, track) for rung in rungs[1:]]
     return LadderReport(
@@ -159,10 +162,3 @@ def _tolerance(bundle: Bundle, precision: Precision) -> Tolerance:
             f"{bundle.folder}: tolerances", found=f"none for {precision}", wanted="one", remedy="pack it again"
         )
     return tolerance
-
-
-def _spread(num_samples: int, num_frames: int) -> list[int]:
-    if num_samples < 1 or num_frames < 1:
-        raise InputError("frames to compare", found=f"{num_frames} of {num_samples}", wanted="at least 1 of 1")
-    places = np.linspace(0, num_samples - 1, min(num_frames, num_samples))
-    return [int(place) for place in places.round()]
