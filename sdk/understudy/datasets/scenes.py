@@ -17,7 +17,7 @@ from understudy.configuration import Config, check_config, read_yaml
 from understudy.datasets.dataset import Sample
 from understudy.datasets.files import fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
-from understudy.errors import InputError
+from understudy.errors import InputError, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Rig, read_rig
@@ -78,12 +78,14 @@ class ScenesDataset:
 
     Raises:
         InputError: when the folder, its description or its rig is missing or not what this version reads.
+        GeometryError: when the rig is wrong or lacks the LiDAR.
     """
 
     def __init__(self, path: Path, split: str | None = None, *, images: bool = True) -> None:
         self.path = Path(path)
         self.description = _read_description(self.path)
         self.rig: Rig = read_rig(self.path / RIG_FILE)
+        _, self._lidar = self.rig.lidar(LIDAR)
         self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
         if not self.drives:
             splits = sorted({drive.split for drive in self.description.drives})
@@ -122,7 +124,7 @@ class ScenesDataset:
             return self._sample(place, arrays)
         except InputError:
             raise
-        except Exception as error:
+        except UnderstudyError as error:
             raise InputError(f"{file}", found=str(error), remedy="make the data set anew") from error
 
     def _sample(self, place: _Place, arrays: Mapping[str, NDArray[Any]]) -> Sample:
@@ -130,7 +132,7 @@ class ScenesDataset:
         cloud = PointCloud(
             np.ascontiguousarray(arrays["points"]),
             stamp_ns,
-            self.rig.lidars[LIDAR].frame_id,
+            self._lidar.frame_id,
             time_offset_s=arrays["time_offset_s"],
             ring=arrays["ring"].astype(np.int16),
         )
@@ -193,6 +195,9 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         ) from error
     for name, (dtype, axes) in ARRAYS.items():
         _check_array(file, name, arrays.get(name), dtype, axes)
+    if len(arrays["point_classes"]) != len(arrays["points"]):
+        found, wanted = len(arrays["point_classes"]), len(arrays["points"])
+        raise InputError(f"{file}: array point_classes", found=f"{found} entries", wanted=f"{wanted}, one per point")
     return arrays
 
 

@@ -1,0 +1,165 @@
+"""Beam tables, the LiDAR's losses, windows and single rays against shapes whose hits are known."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from understudy.pose import Pose
+from understudy_training.scenes import beams
+from understudy_training.scenes.camera import CameraModel
+from understudy_training.scenes.config import SceneConfig
+from understudy_training.scenes.lidar import detection_probability, intensity
+from understudy_training.scenes.ray_casting import (
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    NOTHING,
+    ON_KERB,
+    ON_ROAD,
+    ON_SIDEWALK,
+    cast,
+)
+from understudy_training.scenes.roads import CrossSection, build_road
+from understudy_training.scenes.sensors import CAMERA, build_rig
+from understudy_training.scenes.windows import camera_windows, corners, lidar_windows
+
+Array = NDArray[Any]
+NO_ROAD = np.zeros((0, 10))
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high"),
+    [(16, -15.0, 15.0), (32, -25.0, 15.0), (64, -24.333, 2.0)],
+    ids=["VLP-16", "VLP-32C", "HDL-64E"],
+)
+def test_beam_tables(count: int, low: float, high: float) -> None:
+    elevations = np.degrees(beams.elevations_rad(count))
+    assert len(elevations) == count
+    assert (np.diff(elevations) > 0).all()
+    assert elevations[[0, -1]] == pytest.approx([low, high], abs=1e-3)
+
+
+def test_spacing_of_the_tables() -> None:
+    assert np.diff(beams.ELEVATIONS_DEG[16]) == pytest.approx(2.0)
+    lower, upper = np.split(np.array(beams.ELEVATIONS_DEG[64]), 2)
+    assert np.diff(lower) == pytest.approx(0.5, abs=1e-3)
+    assert np.diff(upper) == pytest.approx(1 / 3, abs=1e-3)
+    assert np.diff(beams.ELEVATIONS_DEG[32]).min() == pytest.approx(1 / 3, abs=1e-3)
+
+
+@pytest.mark.data
+def test_vlp_32c_table_equals_a_driver_s_calibration(data_root: Path) -> None:
+    text = (data_root / "bags" / "calibration" / "VLP32.yaml").read_text()
+    measured = sorted(float(value) for value in re.findall(r"vert_correction: (-?[\d.e-]+)", text))
+    assert np.degrees(measured) == pytest.approx(beams.ELEVATIONS_DEG[32], abs=2e-3)
+
+
+def test_losses_grow_with_range_and_incidence() -> None:
+    range_m = np.linspace(4, 100, 50, dtype=np.float32)
+    kept = detection_probability(range_m, np.ones(50, np.float32), np.full(50, 0.2, np.float32))
+    assert (np.diff(kept) < 0).all()
+    facing = np.linspace(0.03, 1, 50, dtype=np.float32)
+    kept = detection_probability(np.full(50, 40, np.float32), facing, np.full(50, 0.2, np.float32))
+    assert (np.diff(kept) > 0).all()
+    assert kept.min() > 0
+    assert kept.max() < 1
+
+
+def test_intensity_follows_material_incidence_and_range() -> None:
+    base = intensity(*(np.array([value], np.float32) for value in (20.0, 0.8, 0.4)))
+    assert intensity(*(np.array([value], np.float32) for value in (40.0, 0.8, 0.4))) < base
+    assert intensity(*(np.array([value], np.float32) for value in (20.0, 0.4, 0.4))) < base
+    assert intensity(*(np.array([value], np.float32) for value in (20.0, 0.8, 0.2))) < base
+
+
+def shoot(origin: Any, toward: Any, kind: int = BOX, placed: Any = (0,) * 7, pieces: Array = NO_ROAD) -> Any:
+    ray = np.array(toward, float) - origin
+    ray = (ray / np.linalg.norm(ray)).reshape(1, 1, 3).astype(np.float32)
+    hits = cast(
+        *(np.array(origin, float), ray, np.array([[0, 1, 0, 1]]), np.array([kind])),
+        *(np.array([placed], float), pieces, 200.0),
+    )
+    return float(hits.distance_m[0, 0]), int(hits.surface[0, 0]), hits.normal[0, 0]
+
+
+def test_box_hit_on_its_near_side() -> None:
+    distance, surface, normal = shoot((0, 0, 1), (10, 0, 1), BOX, (10, 0, 1, 2, 1, 1, 0))
+    assert distance == pytest.approx(8)
+    assert surface == 0
+    assert normal == pytest.approx([-1, 0, 0])
+
+
+def test_turned_box_is_hit_on_the_turned_side() -> None:
+    distance, _, normal = shoot((0, 0, 1), (10, 0, 1), BOX, (10, 0, 1, 2, 1, 1, np.pi / 2))
+    assert distance == pytest.approx(9)
+    assert normal == pytest.approx([-1, 0, 0], abs=1e-6)
+
+
+def test_round_shapes() -> None:
+    for kind in (ELLIPSOID, CYLINDER):
+        distance, surface, normal = shoot((0, 0, 5), (10, 0, 5), kind, (10, 0, 5, 2, 1, 1, 0))
+        assert distance == pytest.approx(8)
+        assert surface == 0
+        assert normal == pytest.approx([-1, 0, 0], abs=1e-6)
+        assert shoot((0, 0, 5), (10, 1.5, 5), kind, (10, 0, 5, 2, 1, 1, 0))[1] == NOTHING
+    assert shoot((10, 0, 9), (10, 0, 0), CYLINDER, (10, 0, 5, 2, 1, 1, 0))[0] == pytest.approx(3)
+
+
+def test_ground_has_a_kerb() -> None:
+    section = CrossSection(lanes=1, lane_m=3.0, bike_m=1.0, parking_m=0.0, sidewalk_m=3.0)
+    pieces = build_road(np.array([-50.0, 0.0, 0.0]), [(100.0, 0.0)], section).pieces()
+    assert shoot((0, 0, 2), (0, 2.0, 0), pieces=pieces)[1] == ON_ROAD
+    distance, surface, _ = shoot((0, 0, 2), (0, 5.0, 0.12), pieces=pieces)
+    assert surface == ON_SIDEWALK
+    assert distance == pytest.approx(np.hypot(5.0, 1.88), abs=1e-4)
+    assert shoot((0, 0, 2), (0, 4.0, 0.06), pieces=pieces)[1] == ON_KERB
+
+
+def test_roads_meet_their_own_pieces() -> None:
+    """A point that `locate` puts beside a bent road is where the ray caster finds the road."""
+    section = CrossSection(lanes=1, lane_m=3.0, bike_m=1.0, parking_m=0.0, sidewalk_m=3.0)
+    road = build_road(np.array([3.0, -2.0, 0.7]), [(20.0, 0.0), (40.0, 1 / 30), (25.0, -1 / 45), (30.0, 0.0)], section)
+    along = np.linspace(1, road.total_m - 1, 60)
+    for left, wanted in ((2.0, ON_ROAD), (-2.0, ON_ROAD), (5.0, ON_SIDEWALK), (-5.0, ON_SIDEWALK)):
+        places = road.locate(along, left)
+        codes = {shoot((x, y, 3.0), (x, y, 0.0), pieces=road.pieces())[1] for x, y, _ in places}
+        assert codes == {wanted}
+
+
+solid = st.tuples(
+    *(st.floats(-30, 30), st.floats(-30, 30), st.floats(0, 5)),
+    *(st.floats(0.05, 6), st.floats(0.05, 6), st.floats(0.05, 3), st.floats(-3.1, 3.1)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(solid, min_size=1, max_size=4), st.sampled_from([BOX, ELLIPSOID, CYLINDER]))
+def test_windows_lose_no_hit(solids: list[tuple[float, ...]], kind: int) -> None:
+    """Casting in the windows finds what casting all rays against everything finds, LiDAR and camera."""
+    config = SceneConfig(lidar={"beams": 16, "azimuth_steps": 180}, camera={"width_px": 64, "height_px": 48})
+    rig, placed = build_rig(config), np.array(solids)
+    kinds = np.full(len(placed), kind)
+    camera = rig.cameras[CAMERA]
+    lidar_pose: Pose = rig.lidars["lidar"].ego_from_sensor.pose()
+    rays = (beams.directions(16, 180) @ lidar_pose.rotation.T).astype(np.float32)
+    windows = lidar_windows(corners(placed, lidar_pose.inverse()), beams.elevations_rad(16), 180, 70.0)
+    _assert_same(lidar_pose.translation_m, rays, windows, kinds, placed)
+    model = CameraModel(config.camera, camera)  # type: ignore[arg-type]
+    windows = camera_windows(corners(placed, model.camera_from_ego), camera)
+    _assert_same(model.ego_from_camera.translation_m, model.rays_ego, windows, kinds, placed)
+
+
+def _assert_same(origin: Array, rays: Array, windows: Array, kinds: Array, placed: Array) -> None:
+    every = np.tile([0, rays.shape[0], 0, rays.shape[1]], (len(placed), 1))
+    wanted = cast(origin, rays, every, kinds, placed, NO_ROAD, 70.0)
+    found = cast(origin, rays, windows, kinds, placed, NO_ROAD, 70.0)
+    np.testing.assert_array_equal(found.surface, wanted.surface)
+    np.testing.assert_array_equal(found.distance_m, wanted.distance_m)

@@ -1,0 +1,125 @@
+"""The folder that `understudy scenes` makes: same bytes however it is made, and refusals in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.errors import InputError
+from understudy_training.scenes.config import SceneConfig
+from understudy_training.scenes.writer import make_scenes, write_drive
+
+SMALL = SceneConfig(
+    seed=5,
+    num_drives=3,
+    num_val_drives=1,
+    num_frames=2,
+    lidar={"beams": 16, "azimuth_steps": 360},
+    camera={"width_px": 64, "height_px": 48, "ground_truth": True},
+)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scenes") / "set"
+    make_scenes(SMALL, out, workers=1)
+    return out
+
+
+def test_same_seed_same_bytes_with_more_workers(made: Path, tmp_path: Path) -> None:
+    make_scenes(SMALL, tmp_path / "set", workers=3)
+    assert digests(tmp_path / "set") == digests(made)
+
+
+def test_same_bytes_in_another_order_and_process(made: Path, tmp_path: Path) -> None:
+    """Drives 2 and 0 alone, made by another process with other hash seeds, equal those of the whole set."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from understudy_training.scenes.config import SceneConfig\n"
+        "from understudy_training.scenes.writer import write_drive\n"
+        "config = SceneConfig.model_validate_json(sys.argv[1])\n"
+        "[write_drive(config, number, Path(sys.argv[2])) for number in (2, 0)]\n"
+    )
+    command = [sys.executable, "-c", program, SMALL.model_dump_json(), str(tmp_path)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    wanted = {name: value for name, value in digests(made).items() if name.startswith(("drives/0000", "drives/0002"))}
+    assert digests(tmp_path) == wanted
+
+
+def test_another_seed_gives_another_set(made: Path, tmp_path: Path) -> None:
+    write_drive(SMALL.model_copy(update={"seed": 6}), 0, tmp_path)
+    name = "drives/0000/frames/000000.npz"
+    assert digests(tmp_path)[name] != digests(made)[name]
+
+
+def test_depth_and_class_pictures(made: Path) -> None:
+    import PIL.Image
+
+    depth = np.array(PIL.Image.open(made / "drives/0000/depth/000000.png"))
+    classes = np.array(PIL.Image.open(made / "drives/0000/classes/000000.png"))
+    assert depth.shape == classes.shape == (48, 64)
+    assert depth.max() > 10_000
+    assert (depth[classes == 255] == 0).all()
+    assert set(np.unique(classes)) <= {*range(10), 255}
+
+
+def test_refuses_a_folder_with_contents(made: Path) -> None:
+    before = digests(made)
+    with pytest.raises(InputError, match="--overwrite"):
+        make_scenes(SMALL, made)
+    assert digests(made) == before
+
+
+def test_overwrites_scenes_but_nothing_else(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make_scenes(SMALL.model_copy(update={"num_drives": 2, "seed": 9}), out)
+    make_scenes(SMALL, out, overwrite=True)
+    assert digests(out) == digests(made)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="nothing was removed"):
+        make_scenes(SMALL, other, overwrite=True)
+    assert (other / "thesis.txt").read_text() == "years of work"
+
+
+def run_verb(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = "from understudy.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", program, "scenes", *arguments], capture_output=True, text=True)
+
+
+def test_verb_makes_a_set_and_says_so(tmp_path: Path) -> None:
+    done = run_verb(
+        str(tmp_path / "set"), "--drives", "2", "--frames", "1", "--val-drives", "1", "--no-camera", "--beams", "16"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 frames in 2 drives (1 for validation)" in done.stdout
+    assert "frames/s" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--beams", "48"], "lidar.beams"),
+        (["--drives", "2", "--val-drives", "2"], "fewer validation drives"),
+        (["--frames", "0"], "num_frames"),
+        (["--range-m", "-3"], "range_m"),
+    ],
+)
+def test_verb_refuses_bad_values_in_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = run_verb(str(tmp_path / "set"), *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "set").exists()
