@@ -65,6 +65,8 @@ class Evaluation(Config):
     schema_version: Literal[1] = 1
     subject: str
     """What was evaluated."""
+    engine: str = ""
+    """Runtime, model file and threads it ran in."""
     data: str
     """Fingerprint of the data set."""
     num_frames: int
@@ -168,7 +170,8 @@ def evaluate_model(
     def pipeline_for(rig: Rig) -> Detector:
         return Pipeline(contract, model.engine, rig, lidar=lidar)
 
-    return evaluate(pipeline_for, dataset, settings, subject=subject or contract.name, track=track)
+    evaluation = evaluate(pipeline_for, dataset, settings, subject=subject or contract.name, track=track)
+    return evaluation.model_copy(update={"engine": model.engine.description})
 
 
 def at_score_threshold(contract: ContractT, score: float = EVALUATED_SCORE) -> ContractT:

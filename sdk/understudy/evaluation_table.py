@@ -14,7 +14,7 @@ _TITLES: dict[Overlap, str] = {"bev": "from above", "3d": "in 3D"}
 def describe(evaluation: Evaluation) -> Iterator[str]:
     """A block of average precisions for each overlap: classes down, ranges across."""
     metric = evaluation.settings.metric
-    yield f"{evaluation.subject[:70]}: {evaluation.num_frames} frames"
+    yield f"{evaluation.subject}: {evaluation.num_frames} frames, {evaluation.engine}"[:100].rstrip(", ")
     yield f"average precision in % (40 recalls), objects with {metric.min_points} or more points"
     for overlap in OVERLAPS:
         yield _line(_TITLES[overlap], "IoU", "objects", [_title(range_m) for range_m in metric.ranges_m])

@@ -158,7 +158,8 @@ def test_a_model_is_evaluated_below_its_own_threshold():
     record = evaluate_model(OpenedModel(contract, engine), Recorded([labels_of([CAR, FAR_CAR])]))
     assert record.entry("car").ap_percent == 100.0
     assert record.settings.grid == contract.grid
-    assert record.subject == "tiny"
+    assert (record.subject, record.engine) == ("tiny", "fake engine")
+    assert next(describe(record)) == "tiny: 1 frames, fake engine"
 
 
 @pytest.mark.data

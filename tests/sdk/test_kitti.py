@@ -118,6 +118,18 @@ def test_samples_hold_our_classes_and_their_points(dataset):
 
 
 @pytest.mark.data
+def test_what_lies_in_a_region_marked_dont_care_is_not_labelled(dataset):
+    sample, objects = dataset[1], dataset.objects("000001")
+    camera = sample.rig.cameras[CAMERA]
+    region = objects.boxes_px[objects.types.index("DontCare")]
+    u_px, v_px = (region[:2] + region[2:]) / 2
+    ray = [(u_px - camera.cx_px) / camera.fx_px, (v_px - camera.cy_px) / camera.fy_px, 1.0]
+    center = camera.ego_from_sensor.pose().apply(40 * np.array(ray))
+    box = np.concatenate([center, [4, 2, 1.5, 0]]).astype(np.float32)[None]
+    assert not dataset.labelled(sample, Boxes(box, np.int32([0]), CLASS_NAMES)).any()
+
+
+@pytest.mark.data
 def test_labels_survive_the_way_to_boxes_and_back(dataset):
     for key in TABLE:
         objects, calibration = dataset.objects(key), dataset.calibration(key)

@@ -96,10 +96,13 @@ class KittiDataset:
         return parse_objects(read_text(path), f"{path}")
 
     def labelled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
-        """`(N,)`: whether a box's center lies in camera 2's picture, where every object is labelled."""
+        """`(N,)`: whether a box's center lies in camera 2's picture, outside the regions marked DontCare."""
         camera = sample.rig.cameras[CAMERA]
         pixels, depth_m = camera.project(boxes.geometry[:, :3])
         inside = (pixels >= 0).all(axis=1) & (pixels < [camera.width_px, camera.height_px]).all(axis=1)
+        objects = self.objects(sample.key)
+        for left, top, right, bottom in objects.boxes_px[np.array(objects.types) == "DontCare"]:
+            inside &= ~((pixels >= [left, top]) & (pixels <= [right, bottom])).all(axis=1)
         return inside & (depth_m > 0)
 
     @property
