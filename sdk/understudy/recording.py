@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -85,7 +87,7 @@ def record_bag(
     first = dataset[numbers[0]]
     rig = _rig_in_bag(first.rig, LAYOUTS[layout])
     counts: Counter[str] = Counter()
-    with BagWriter(out, overwrite=overwrite) as writer:
+    with _removed_on_error(BagWriter(out, overwrite=overwrite)) as writer:
         rig.write(out / RIG_FILE)
         for outgoing in _outgoing(dataset, numbers, first, rig, LAYOUTS[layout], images, track):
             stamp_ns, topic, message = outgoing
@@ -129,6 +131,17 @@ def _drive_frames(dataset: Dataset, drive: int) -> range:
         raise InputError("--drive", found=drive, wanted=f"0 to {len(drives) - 1}" if drives else "nothing; no drives")
     starts = [0, *accumulate(int(entry.num_frames) for entry in drives)]
     return range(starts[drive], starts[drive + 1])
+
+
+@contextmanager
+def _removed_on_error(writer: BagWriter) -> Iterator[BagWriter]:
+    """Half a recording is none: the data set is still there."""
+    try:
+        with writer:
+            yield writer
+    except BaseException:
+        shutil.rmtree(writer.path)
+        raise
 
 
 def _outgoing(

@@ -6,12 +6,15 @@ as possible give the same detections, bit for bit.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from understudy.bags.reader import BagMessage, BagReader
 from understudy.bags.types import make_message
@@ -332,7 +335,7 @@ class _DamageError(Exception):
 
 
 def _span_s(log_times_ns: list[int]) -> float:
-    """Time that the sweeps took: from the first to the last, and one mean period for the last one."""
+    """Time that the sweeps took, each one median period: gaps between drives do not count."""
     if len(log_times_ns) < 2:
         return 0.0
-    return (log_times_ns[-1] - log_times_ns[0]) / 1e9 * len(log_times_ns) / (len(log_times_ns) - 1)
+    return statistics.median(np.diff(log_times_ns).tolist()) / 1e9 * len(log_times_ns)

@@ -21,6 +21,7 @@ _HEADS = {"read": 6, "used": 6, "stale": 6, "duplicate": 10, "out_of_order": 9, 
 """Columns of the table and their widths."""
 _SHORT = {"out_of_order": "disorder"}
 _TOPIC_WIDTH, _WIDTH = 44, 100
+_COUNT, _BOX, _RESULT = struct.Struct("<q"), struct.Struct("<10d"), struct.Struct("<8d")
 
 
 class DetectionsDigest:
@@ -32,20 +33,15 @@ class DetectionsDigest:
     def add(self, message: Any) -> None:
         """Takes in a `vision_msgs/Detection3DArray`."""
         self._header(message)
-        self._hash.update(struct.pack("<q", len(message.detections)))
+        self._hash.update(_COUNT.pack(len(message.detections)))
         for detection in message.detections:
             self._header(detection)
             self._text(detection.id)
-            box = detection.bbox
-            self._numbers(box.center.position, "xyz")
-            self._numbers(box.center.orientation, "xyzw")
-            self._numbers(box.size, "xyz")
-            self._hash.update(struct.pack("<q", len(detection.results)))
+            self._hash.update(_BOX.pack(*_pose(detection.bbox.center), *_xyz(detection.bbox.size)))
+            self._hash.update(_COUNT.pack(len(detection.results)))
             for result in detection.results:
                 self._text(result.hypothesis.class_id)
-                self._numbers(result.hypothesis, ("score",))
-                self._numbers(result.pose.pose.position, "xyz")
-                self._numbers(result.pose.pose.orientation, "xyzw")
+                self._hash.update(_RESULT.pack(*_pose(result.pose.pose), result.hypothesis.score))
 
     @property
     def hex(self) -> str:
@@ -53,15 +49,20 @@ class DetectionsDigest:
         return self._hash.hexdigest()
 
     def _header(self, stamped: Any) -> None:
-        self._hash.update(struct.pack("<q", stamp_ns_from_message(stamped)))
+        self._hash.update(_COUNT.pack(stamp_ns_from_message(stamped)))
         self._text(stamped.header.frame_id)
 
     def _text(self, text: str) -> None:
         encoded = text.encode()
-        self._hash.update(struct.pack("<q", len(encoded)) + encoded)
+        self._hash.update(_COUNT.pack(len(encoded)) + encoded)
 
-    def _numbers(self, owner: Any, names: tuple[str, ...] | str) -> None:
-        self._hash.update(struct.pack(f"<{len(names)}d", *(getattr(owner, name) for name in names)))
+
+def _xyz(vector: Any) -> tuple[float, float, float]:
+    return vector.x, vector.y, vector.z
+
+
+def _pose(pose: Any) -> tuple[float, ...]:
+    return (*_xyz(pose.position), *_xyz(pose.orientation), pose.orientation.w)
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,10 @@ class ReplaySummary:
         read, ended = (sum(counts[name] for counts in self.topics.values()) for name in ("read", "ended"))
         yield f"read {read} = used + stale + duplicate + disorder + unmatched + rejected {ended}"
         pace = "as fast as possible" if self.rate == 0 else f"paced at {self.rate:g}x"
-        yield (
-            f"{self.num_frames} frames, {self.num_detections} detections in {self.wall_s:.2f} s ({pace}): "
-            f"{self.frames_per_s:.1f} frames/s, {self.real_time_factor:.1f}x real time"
+        speed = f"{self.frames_per_s:.1f} frames/s" + (
+            f", {self.real_time_factor:.1f}x real time" if self.span_s else ""
         )
+        yield f"{self.num_frames} frames, {self.num_detections} detections in {self.wall_s:.2f} s ({pace}): {speed}"
         yield f"detections sha256 {self.digest}"
 
 

@@ -130,6 +130,7 @@ def test_what_cannot_be_one_recording_is_refused(tmp_path: Path) -> None:
     rigs = [simple_rig(camera=True), simple_rig(camera=True, height_m=2.0)]
     with pytest.raises(GeometryError, match="another rig than frame 0 has"):
         record_bag(FakeDataset(num=2, rigs=rigs), tmp_path / "rigs")
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="plain or shuffled"):
         layout_named("sorted")
 

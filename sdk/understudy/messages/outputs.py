@@ -25,9 +25,9 @@ COLORS_RGB: tuple[tuple[float, float, float], ...] = (
 
 _LINE_LIST, _TEXT, _ADD, _DELETE_ALL = 5, 9, 0, 3
 _EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
-"""Pairs of `Boxes.corners`."""
-_HEADING = ((0, 5), (1, 4))
-"""A cross on the front side: corners 0 and 1 are bottom front, 4 and 5 top front."""
+_FRONT = ((0, 5), (1, 4))
+_LINES = _EDGES + _FRONT
+"""Pairs of `Boxes.corners`: the edges, and a cross on the front side."""
 _LINE_WIDTH_M = 0.08
 _TEXT_HEIGHT_M = 0.8
 
@@ -89,8 +89,7 @@ def markers_message(make: Make, boxes: Boxes, stamp_ns: int, frame_id: str = BAS
     markers.add(_DELETE_ALL)
     corners = boxes.corners().astype(np.float64)
     for label in np.unique(boxes.labels).tolist():
-        edges = corners[boxes.labels == label][:, np.array(_EDGES + _HEADING)].reshape(-1, 3)
-        points = [make("geometry_msgs/msg/Point", x=x, y=y, z=z) for x, y, z in edges.tolist()]
+        points = [point for box in corners[boxes.labels == label].tolist() for point in _outline(make, box)]
         markers.add(_ADD, namespace="boxes", number=label, kind=_LINE_LIST, label=label, points=points)
     for row, (x, y, z, _, _, height, _) in enumerate(boxes.geometry.tolist()):
         label, above_m = int(boxes.labels[row]), z + height / 2 + _TEXT_HEIGHT_M
@@ -98,6 +97,12 @@ def markers_message(make: Make, boxes: Boxes, stamp_ns: int, frame_id: str = BAS
         place = (x, y, above_m)
         markers.add(_ADD, namespace="labels", number=row, kind=_TEXT, label=label, text=text, position_m=place)
     return make(MARKERS_TYPE, markers=markers.made)
+
+
+def _outline(make: Make, corners: list[list[float]]) -> list[Any]:
+    """Both ends of each line of a box; ends are shared, for there are thousands."""
+    points = [make("geometry_msgs/msg/Point", x=x, y=y, z=z) for x, y, z in corners]
+    return [points[corner] for line in _LINES for corner in line]
 
 
 class _Markers:
