@@ -65,6 +65,12 @@ def test_unknown_size() -> None:
         detector_config("huge", DEMO_GRID, CLASSES)  # type: ignore[arg-type]
 
 
+def test_a_grid_that_does_not_suit_the_strides_is_one_clear_line() -> None:
+    grid = Grid(x_range_m=(0, 10), y_range_m=(-5, 5), z_range_m=(-1, 3), cell_m=0.4)
+    with pytest.raises(RecipeError, match=r"detector of size small: .*25 x 25 cells is not a whole multiple"):
+        detector_config("small", grid, CLASSES)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from understudy.bundle.manifest import Grid
-from understudy.configuration import Config
+from understudy.configuration import Config, check_config
 from understudy.errors import RecipeError
 from understudy_training.models.config import (
-    Backbone,
     DetectorConfig,
     Encoder,
     Head,
@@ -90,17 +89,18 @@ def detector_config(
         output_stride: grid cells per output cell; None takes the table's.
 
     Raises:
-        RecipeError: when there is no such size.
+        RecipeError: when there is no such size, or the grid does not suit the strides.
     """
     if size not in SIZES:
         raise RecipeError("detector size", found=size, wanted=f"one of: {', '.join(get_args(Size))}")
     row = SIZES[size]
-    return DetectorConfig(
-        grid=grid,
-        class_names=class_names,
-        encoder=row.encoder,
-        backbone=Backbone(widths=row.widths, layers=row.layers, strides=strides),
-        neck_width=row.neck_width,
-        output_stride=output_stride or row.output_stride,
-        head=row.head,
-    )
+    values = {
+        "grid": grid,
+        "class_names": class_names,
+        "encoder": row.encoder,
+        "backbone": {"widths": row.widths, "layers": row.layers, "strides": strides},
+        "neck_width": row.neck_width,
+        "output_stride": output_stride or row.output_stride,
+        "head": row.head,
+    }
+    return check_config(values, DetectorConfig, f"detector of size {size}", RecipeError)
