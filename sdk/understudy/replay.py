@@ -6,7 +6,6 @@ as possible give the same detections, bit for bit.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -338,4 +337,4 @@ def _span_s(log_times_ns: list[int]) -> float:
     """Time that the sweeps took, each one median period: gaps between drives do not count."""
     if len(log_times_ns) < 2:
         return 0.0
-    return statistics.median(np.diff(log_times_ns).tolist()) / 1e9 * len(log_times_ns)
+    return float(np.median(np.diff(log_times_ns))) / 1e9 * len(log_times_ns)
