@@ -188,7 +188,7 @@ def test_the_command_evaluates_a_bundle_on_real_frames(data_root, tmp_path):
     assert result.exit_code == 0, result.output
     assert "average precision" in result.output
     record = read_evaluation(out)
-    assert record.num_frames == 2
+    assert (record.num_frames, record.subject) == (2, "tiny fp32")
     assert record.data == open_dataset(data_root / "kitti" / "object").fingerprint
     again = CliRunner().invoke(build_app(), [*arguments, "--split", "all", "--frames", "2"])
     assert again.exit_code == 0

@@ -32,7 +32,7 @@ def evaluate(
     opened = open_model(model, precision, threads=threads)
     settings = EvaluationSettings(num_frames=frames)
     with opened.engine:
-        evaluation = evaluate_model(opened, dataset, settings, lidar=lidar, track=progress.bar)
+        evaluation = evaluate_model(opened, dataset, settings, subject=opened.name, lidar=lidar, track=progress.bar)
     if out is not None:
         evaluation.write(out)
     typer.echo("\n".join(describe(evaluation)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.bundle.archives import is_archive
@@ -13,7 +14,14 @@ from understudy.errors import InputError
 _CONTRACT, _EXPORTED = "contract.yaml", "model.onnx"
 
 
-def open_model(path: Path, precision: Precision | None = None, *, threads: int = 1) -> OpenedModel:
+@dataclass(frozen=True, eq=False)
+class NamedModel(OpenedModel):
+    """An engine, the contract of its network, and what to call it: name and precision, or name and "reference"."""
+
+    name: str
+
+
+def open_model(path: Path, precision: Precision | None = None, *, threads: int = 1) -> NamedModel:
     """The network in a bundle (at `precision`, or what is fastest on a CPU) or in a training run (FP32 always).
 
     Raises:
@@ -24,8 +32,9 @@ def open_model(path: Path, precision: Precision | None = None, *, threads: int =
         raise InputError(f"{path}", found="no such file or folder", wanted="a bundle or a training run")
     if is_archive(path) or (path / MANIFEST).is_file():
         bundle = open_bundle(path)
-        engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
-        return OpenedModel(bundle.manifest, engine)
+        chosen = precision or bundle.best_cpu_precision
+        engine = open_engine(bundle, chosen, threads=threads)
+        return NamedModel(bundle.manifest, engine, f"{bundle.manifest.name} {chosen}")
     if (path / _EXPORTED).is_file():
         raise InputError(f"{path}", found="an export", wanted="a bundle", remedy="pack it: understudy pack")
     if not (path / _CONTRACT).is_file():
@@ -33,4 +42,5 @@ def open_model(path: Path, precision: Precision | None = None, *, threads: int =
         raise InputError(f"{path}", found="neither", wanted=wanted)
     if precision not in {None, "fp32"}:
         raise InputError(f"{path}: precision {precision}", found="a training run", wanted="fp32, or a bundle")
-    return open_reference(path, threads=threads)
+    opened = open_reference(path, threads=threads)
+    return NamedModel(opened.contract, opened.engine, f"{opened.contract.name} reference")
