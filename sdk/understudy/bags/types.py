@@ -15,8 +15,9 @@ from understudy.errors import BagError
 def typestore() -> Any:
     """The type store that reading and writing share."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    for package in files("understudy.bags").joinpath("msg").iterdir():
-        texts = {entry.name.removesuffix(".msg"): entry.read_text(encoding="utf-8") for entry in package.iterdir()}
+    for package in (entry for entry in files("understudy.bags").joinpath("msg").iterdir() if entry.is_dir()):
+        entries = [entry for entry in package.iterdir() if entry.name.endswith(".msg")]
+        texts = {entry.name.removesuffix(".msg"): entry.read_text(encoding="utf-8") for entry in entries}
         types: dict[str, Any] = {}
         for name, text in texts.items():
             types.update(get_types_from_msg(text, f"{package.name}/msg/{name}"))
