@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from understudy.pose import Pose
 from understudy_training.scenes import beams
 from understudy_training.scenes.camera import CameraModel
-from understudy_training.scenes.config import SceneConfig
-from understudy_training.scenes.lidar import detection_probability, intensity
+from understudy_training.scenes.config import POINT_CLASSES, LidarConfig, SceneConfig
+from understudy_training.scenes.geometry import Solids
+from understudy_training.scenes.lidar import GROUND_CLASS, LidarModel, detection_probability, intensity
 from understudy_training.scenes.ray_casting import (
     BOX,
     CYLINDER,
     ELLIPSOID,
     NOTHING,
     ON_KERB,
+    ON_MARKING,
     ON_ROAD,
     ON_SIDEWALK,
+    ON_TERRAIN,
     cast,
 )
 from understudy_training.scenes.roads import CrossSection, build_road
@@ -71,6 +74,37 @@ def test_losses_grow_with_range_and_incidence() -> None:
     assert (np.diff(kept) > 0).all()
     assert kept.min() > 0
     assert kept.max() < 1
+
+
+def test_every_ground_code_has_a_row() -> None:
+    assert -1 - min(NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_KERB) == len(GROUND_CLASS) - 1
+    assert GROUND_CLASS[-1 - ON_ROAD] == GROUND_CLASS[-1 - ON_MARKING] == POINT_CLASSES.index("road")
+    assert GROUND_CLASS[-1 - ON_SIDEWALK] == POINT_CLASSES.index("sidewalk")
+
+
+def wall(distance_m: float) -> tuple[Solids, Array]:
+    """A grey wall 20 m wide and high, facing the vehicle."""
+    one = np.ones(1, np.float32)
+    solids = Solids(
+        *(np.zeros((1, 1, 4)), np.zeros(1, int), np.array([BOX]), np.zeros((1, 3)), np.array([[1.0, 10.0, 10.0]])),
+        *(np.ones((1, 3), np.float32), 0.1 * one, 0 * one, np.array([2], np.uint8)),
+    )
+    return solids, np.array([[distance_m + 1.0, 0.0, 0.0, 1.0, 10.0, 10.0, 0.0]])
+
+
+def test_a_far_wall_loses_more_returns_and_noise_stays() -> None:
+    model = LidarModel(LidarConfig(), Pose(np.eye(3), np.array([0.0, 0.0, 1.8])))
+    x, y, z = model.rays_lidar[..., 0], model.rays_lidar[..., 1], model.rays_lidar[..., 2]
+    kept = []
+    for distance_m in (10.0, 30.0, 60.0):
+        sweep = model.sweep(*wall(distance_m), NO_ROAD, np.random.default_rng(0))
+        own = sweep.points[sweep.point_class == 2]
+        aimed = (x > 0) & (np.abs(y) * distance_m < 9 * x) & (np.abs(z) * distance_m < 1.5 * x)
+        back = (np.abs(own[:, 1]) * distance_m < 9 * own[:, 0]) & (np.abs(own[:, 2]) * distance_m < 1.5 * own[:, 0])
+        kept.append(back.sum() / aimed.sum())
+        straight = back & (np.abs(own[:, 1]) < 0.1 * distance_m)
+        assert 0.015 < (own[straight, 0] - distance_m).std() < 0.025
+    assert 1.0 > kept[0] > kept[1] > kept[2] > 0.5
 
 
 def test_intensity_follows_material_incidence_and_range() -> None:

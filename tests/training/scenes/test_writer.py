@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from understudy.datasets.scenes import ScenesDataset
 from understudy.errors import InputError
 from understudy_training.scenes.config import SceneConfig
 from understudy_training.scenes.writer import make_scenes, write_drive
@@ -92,6 +93,25 @@ def test_overwrites_scenes_but_nothing_else(made: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing was removed"):
         make_scenes(SMALL, other, overwrite=True)
     assert (other / "thesis.txt").read_text() == "years of work"
+
+
+def test_refuses_a_file_and_a_folder_it_cannot_make(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="found a file"):
+        make_scenes(SMALL, tmp_path / "file")
+    with pytest.raises(InputError, match="folder to write to"):
+        make_scenes(SMALL, tmp_path / "file" / "below")
+
+
+def test_reader_reads_what_the_writer_writes(made: Path) -> None:
+    train, val = ScenesDataset(made, "train"), ScenesDataset(made, "val")
+    assert (len(train), len(val)) == (4, 2)
+    for sample in [*train, *val]:
+        points = sample.rig.lidars["lidar"].ego_from_sensor.pose().apply(sample.frame.clouds["lidar"].points[:, :3])
+        np.testing.assert_array_equal(sample.boxes.contains(points).sum(axis=1), sample.boxes.num_points)
+        assert sample.frame.images["camera"].pixels.shape == (48, 64, 3)
+        assert len(sample.segments["lidar"]) == len(points)
+    assert not ScenesDataset(made, images=False)[0].frame.images
 
 
 def run_verb(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from understudy.pose import Pose
 from understudy_training.scenes import beams
 from understudy_training.scenes.config import FRAME_PERIOD_S, OTHER, ROAD, SIDEWALK, VEGETATION, LidarConfig
 from understudy_training.scenes.geometry import Solids
-from understudy_training.scenes.ray_casting import NOTHING, ON_KERB, Hits, cast
+from understudy_training.scenes.ray_casting import NOTHING, Hits, cast
 from understudy_training.scenes.windows import corners, lidar_windows
 
 GROUND_CLASS = np.array([OTHER, ROAD, ROAD, SIDEWALK, VEGETATION, SIDEWALK], np.uint8)
@@ -111,6 +111,3 @@ def _look_up(surface: NDArray[np.int32], of_solids: NDArray, of_ground: NDArray)
     """The value of each surface: a primitive's row or a ground code."""
     table = np.concatenate([of_solids, of_ground[::-1]])
     return table[surface]
-
-
-assert len(GROUND_CLASS) - 1 == -1 - ON_KERB

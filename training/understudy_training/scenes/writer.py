@@ -54,9 +54,12 @@ def make_scenes(
     _prepare(out, overwrite)
     begun = time.perf_counter()
     totals = np.zeros(2, int)
-    for counts in track(_write_drives(config, out, workers), "scenes", total=config.num_drives):
-        totals += counts
-    _write_description(config, out)
+    try:
+        for counts in track(_write_drives(config, out, workers), "scenes", total=config.num_drives):
+            totals += counts
+        _write_description(config, out)
+    except OSError as error:
+        raise InputError(f"{out}", found=str(error), wanted="a folder with room to write to") from error
     num_frames = config.num_drives * config.num_frames
     return Made(config.num_drives, num_frames, int(totals[0]), int(totals[1]), time.perf_counter() - begun)
 
@@ -109,8 +112,11 @@ def _write_drives(config: SceneConfig, out: Path, workers: int) -> Iterator[tupl
     """Ray casting, encoding and writing release the interpreter's lock, so threads are enough."""
     with ThreadPoolExecutor(workers) as pool:
         drives = [pool.submit(write_drive, config, number, out) for number in range(config.num_drives)]
-        for drive in as_completed(drives):
-            yield drive.result()
+        try:
+            for drive in as_completed(drives):
+                yield drive.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _write_description(config: SceneConfig, out: Path) -> None:
