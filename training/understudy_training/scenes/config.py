@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from understudy.configuration import Config
 
@@ -56,11 +56,13 @@ class SceneConfig(Config):
     lidar: LidarConfig = LidarConfig()
     camera: CameraConfig | None = CameraConfig()
 
-    @model_validator(mode="after")
-    def _leaves_training_drives(self) -> SceneConfig:
-        if self.num_val_drives >= self.num_drives:
-            raise ValueError(f"fewer validation drives than drives ({self.num_drives})")
-        return self
+    @field_validator("num_val_drives")
+    @classmethod
+    def _leaves_training_drives(cls, value: int, info: ValidationInfo) -> int:
+        drives = info.data.get("num_drives", value + 1)
+        if value >= drives:
+            raise ValueError(f"fewer validation drives than drives ({drives})")
+        return value
 
     def split(self, drive: int) -> Literal["train", "val"]:
         """The split that a drive belongs to."""
