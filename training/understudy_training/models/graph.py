@@ -53,7 +53,8 @@ class BoxesFromPoints(nn.Module):
         """
         encoder = self.detector.encoder
         assert isinstance(encoder, OccupancyMap)
-        sensor_x, sensor_y, sensor_z, intensity = points.unbind(1)
+        columns = torch.split(points, 1, 1)  # not unbind: ONNX Runtime's Slice takes six times as long as its Split
+        sensor_x, sensor_y, sensor_z, intensity = (column.squeeze(1) for column in columns)
         x, y, z = (
             sensor_x * row[0] + sensor_y * row[1] + sensor_z * row[2] + row[3] for row in ego_from_sensor.unbind(0)
         )
