@@ -7,15 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from understudy.bundle.manifest import Contract, DetectedClass, Fingerprints, Grid
+from understudy.bundle.packing import pack
 from understudy.configuration import file_sha256, read_config
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
+from understudy.engines.opening import open_reference
 from understudy.errors import EngineError, InputError
 from understudy.pillars import group_points
+from understudy_training import export_command
+from understudy_training.checkpoint import RunRecord, save_run
 from understudy_training.export import ExportRecord, export_detector, made_up_cloud, onnx_bytes, parity_of
 from understudy_training.models.detector import PillarDetector
 from understudy_training.models.sizes import Size, detector_config
+from understudy_training.recipe import check_recipe
 from understudy_training.torch_engine import TorchEngine, open_torch_engine
 
 CLASSES = ("car", "pedestrian")
@@ -214,3 +221,40 @@ def test_outputs_belong_to_the_caller(export) -> None:
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="wanted a finished run"):
         open_torch_engine(tmp_path)
+
+
+def saved_run(folder: Path) -> Path:
+    """A run's folder as training leaves it, with untrained weights."""
+    detector = {"kind": "sized", "size": "nano", "grid": GRID.model_dump(), "class_names": CLASSES}
+    recipe = check_recipe({"name": "nano", "detector": detector, "schedule": {"epochs": 1}}, "test")
+    record = RunRecord(
+        seed=0, epochs=1, steps=1, frames=1, data="d" * 64, precision="32-true", device="cpu", threads=1,
+        wall_s=1, cpu_s=1, parameters=1, gmacs=1,
+    )  # fmt: skip
+    save_run(folder, PillarDetector(recipe.detector_config()), recipe, record)
+    return folder
+
+
+def test_exports_a_run_and_carries_its_fingerprints(tmp_path: Path) -> None:
+    run, out = saved_run(tmp_path / "run"), tmp_path / "out"
+    app = typer.Typer()
+    app.command()(export_command.export)
+    result = CliRunner().invoke(app, [str(run), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "opset 18, IR 10, takes points" in result.output
+    record = read_config(out / "export.yaml", ExportRecord)
+    assert record.fingerprints.weights == file_sha256(run / "weights.safetensors")
+    assert record.fingerprints.data == "d" * 64
+    assert len(record.fingerprints.recipe) == 64
+    opened = open_reference(run)
+    with opened.engine as engine, OnnxRuntimeEngine(out / "model.onnx") as candidate:
+        assert opened.contract == read_config(out / "contract.yaml", Contract)
+        assert engine.inputs == candidate.inputs
+
+
+def test_a_bundle_can_be_packed_from_an_export(export, tmp_path: Path) -> None:
+    _, contract, folder, record = export("small")
+    bundle = pack(folder, tmp_path / "bundle")
+    assert bundle.manifest.fingerprints.weights == "a" * 64
+    assert bundle.manifest.inputs == record.inputs
+    assert bundle.manifest.class_names == contract.class_names
