@@ -82,13 +82,17 @@ def open_pipeline(model: Path, contract: Contract, sample: Sample) -> Pipeline:
 
 
 def interleaved_ms(work: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
-    """Wall milliseconds of every call, one of each kind per round, so that other load falls on all alike."""
+    """Wall milliseconds of every call, one of each kind per round, every other round backwards.
+
+    Other load on the machine then falls on all alike, and the ratio within a round is what to look at.
+    """
     for _ in range(warm_up):
         for call in work.values():
             call()
     times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, call in work.items():
+    kinds = list(work.items())
+    for number in range(rounds):
+        for name, call in kinds if number % 2 else reversed(kinds):
             started = time.perf_counter_ns()
             call()
             times[name].append((time.perf_counter_ns() - started) / 1e6)
@@ -100,6 +104,16 @@ def summary(times: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
     return {
         name: {"median_ms": round(statistics.median(values), 3), "min_ms": round(min(values), 3)}
         for name, values in times.items()
+    }
+
+
+def ratios(times: Mapping[str, list[float]], above: str, below: str) -> dict[str, float]:
+    """How many times longer `above` took than `below`: the median over the rounds, of medians and of minima."""
+    pairs = [one / other for one, other in zip(times[above], times[below], strict=True)]
+    return {
+        "median_of_rounds": round(statistics.median(pairs), 4),
+        "of_medians": round(statistics.median(times[above]) / statistics.median(times[below]), 4),
+        "of_minima": round(min(times[above]) / min(times[below]), 4),
     }
 
 
