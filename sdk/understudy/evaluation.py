@@ -15,6 +15,7 @@ from understudy.bundle.manifest import Contract, Grid
 from understudy.configuration import Config, check_config, write_json
 from understudy.datasets.dataset import Dataset, PartlyLabelled, Sample
 from understudy.datasets.files import read_json
+from understudy.datasets.selection import spread_evenly
 from understudy.engines.opening import OpenedModel
 from understudy.errors import InputError
 from understudy.frame import Frame
@@ -192,8 +193,7 @@ def renamed(boxes: Boxes, class_names: Sequence[str]) -> Boxes:
 def _spread(length: int, num_frames: int | None) -> list[int]:
     if num_frames is not None and num_frames < 1:
         raise InputError("frames to evaluate", found=num_frames, wanted="at least 1")
-    count = length if num_frames is None else min(num_frames, length)
-    return [int(index) for index in np.linspace(0, length - 1, count).round()]
+    return spread_evenly(length, length if num_frames is None else num_frames)
 
 
 def _scored(

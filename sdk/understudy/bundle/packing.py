@@ -20,14 +20,17 @@ MODEL_FILES: Mapping[Precision, str] = {
     "uint8": "model.uint8.onnx",
 }
 
-_ROUNDED = Tolerance(min_matched=0.9, position_m=0.3, size_m=0.3, yaw_rad=0.3, score=0.15)
+_ROUNDED = Tolerance(min_matched=0.85, position_m=0.3, size_m=0.3, yaw_rad=0.3, score=0.15)
 DEFAULT_TOLERANCES: Mapping[Precision, Tolerance] = {
     "fp32": Tolerance(min_matched=0.99, position_m=0.05, size_m=0.05, yaw_rad=0.05, score=0.02),
     "fp16": Tolerance(min_matched=0.98, position_m=0.1, size_m=0.1, yaw_rad=0.1, score=0.05),
     "int8": _ROUNDED,
     "uint8": _ROUNDED,
 }
-"""How far each precision may depart from the rung before it, box against box."""
+"""How far each precision may depart from the reference rung, box against box.
+
+INT8: quantizations that kept their average precision agreed on 90 to 97 % of the boxes, one that lost 2 AP on 81 to 84 %.
+"""
 
 _RECORDED_HASHES: tuple[tuple[str, str, Precision, str], ...] = (
     ("export.yaml", "onnx_sha256", "fp32", "understudy export"),
