@@ -29,7 +29,8 @@ DEFAULT_TOLERANCES: Mapping[Precision, Tolerance] = {
 }
 """How far each precision may depart from the reference rung, box against box.
 
-INT8: quantizations that kept their average precision agreed on 90 to 97 % of the boxes, one that lost 2 AP on 81 to 84 %.
+Measured for INT8: quantizations that kept their average precision agreed on 90 to 97 % of the boxes, one that lost 2 AP
+on 81 to 84 %.
 """
 
 _RECORDED_HASHES: tuple[tuple[str, str, Precision, str], ...] = (
