@@ -6,6 +6,7 @@ what to install for the rest.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
@@ -117,7 +118,18 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        sys.exit(_refuse(_about_the_disk(error)))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _about_the_disk(error: OSError) -> str:
+    """A path that cannot be used or a disk that is full is no bug; with `--verbose` the place is logged."""
+    logging.getLogger(__name__).debug("where it happened", exc_info=error)
+    what, remedy = str(error.filename or "disk"), "check the path, its permissions and the space left"
+    return str(UnderstudyError(what, found=error.strerror or str(error), remedy=remedy))
 
 
 def _refuse(message: str) -> int:

@@ -60,7 +60,14 @@ def check_config(values: Any, kind: type[ConfigT], source: str, error: type[Unde
             raise error(
                 f"{source}: unknown key {where}{more}", wanted=f"one of: {known}", remedy="remove or correct it"
             ) from None
-        raise error(f"{source}: {where}{more}", found=repr(first.get("input"))[:80], wanted=first["msg"]) from None
+        raise error(
+            f"{source}: {where}{more}", found=repr(first.get("input"))[:80], wanted=_message(first["msg"])
+        ) from None
+
+
+def _message(text: str) -> str:
+    """What a validator of ours said, without pydantic's own words before it."""
+    return text.removeprefix("Value error, ")
 
 
 def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

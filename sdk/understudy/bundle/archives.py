@@ -22,12 +22,23 @@ def is_archive(path: Path) -> bool:
 
 
 def write_archive(folder: Path, archive: Path) -> Path:
-    """Zips a bundle: equal bytes for equal contents; compiled engines are left out, they are per target."""
+    """Zips a bundle: equal bytes for equal contents; compiled engines are left out, they are per target.
+
+    Raises:
+        BundleError: when a folder is in the place of the zip.
+    """
+    if archive.is_dir():
+        raise BundleError(f"{archive}", found="a folder", wanted="a file to write", remedy="choose another name")
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
-        for path in sorted(folder.iterdir()):
-            if path.is_file():
-                stream.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    staging = archive.with_name(f".{archive.name}.part")
+    try:
+        with zipfile.ZipFile(staging, "w", zipfile.ZIP_DEFLATED) as stream:
+            for path in sorted(folder.iterdir()):
+                if path.is_file():
+                    stream.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        staging.replace(archive)
+    finally:
+        staging.unlink(missing_ok=True)
     return archive
 
 

@@ -26,6 +26,7 @@ from understudy.errors import BundleError, InputError
 
 MANIFEST = "manifest.yaml"
 ENGINES = "engines"
+_OWN = (MANIFEST, ENGINES)
 _PACK_AGAIN = "pack it again"
 _CPU_ORDER: tuple[Precision, ...] = ("uint8", "fp32")
 
@@ -103,6 +104,14 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"{path}", found="nothing there", wanted="a bundle folder or its zip", remedy="check the path"
         )
+    try:
+        return _verified(path)
+    except OSError as error:
+        what, found = str(error.filename or path), error.strerror or str(error)
+        raise BundleError(what, found=found, wanted="a file that can be read", remedy="check its rights") from error
+
+
+def _verified(path: Path) -> Bundle:
     folder = extracted(path) if is_archive(path) else path
     manifest_path = folder / MANIFEST
     if not manifest_path.is_file():
@@ -133,8 +142,7 @@ def write_bundle(
     """
     refuse_unless_signature(contract, inputs, outputs, contract.name)
     _refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    staging = _staging(folder)
     try:
         names = {precision: _copy_model(staging, precision, model) for precision, model in models.items()}
         manifest = Manifest(
@@ -194,6 +202,15 @@ def _leaves_folder(name: str) -> bool:
     return pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts
 
 
+def _staging(folder: Path) -> Path:
+    """A new folder beside the one to write."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f"{folder}", found=error.strerror, wanted="a folder that can be written") from error
+
+
 def _copy_model(staging: Path, precision: Precision, model: PackedModel) -> str:
     name = "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
     shutil.copyfile(model.path, staging / name)
@@ -201,17 +218,33 @@ def _copy_model(staging: Path, precision: Precision, model: PackedModel) -> str:
 
 
 def _refuse_foreign(folder: Path) -> None:
+    """What is there goes as a whole, so it may only be a bundle, with nothing in it that someone else put there."""
+    if folder.is_symlink():
+        found, remedy = f"a link to {folder.readlink()}", "name the folder itself"
+        raise BundleError(f"{folder}", found=found, wanted="a folder", remedy=remedy)
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(
             f"{folder}", found="something that is not a bundle", wanted="a new folder", remedy="choose another --out"
         )
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    strangers = [entry.name for entry in entries if entry.name not in _OWN and entry.suffix != ".onnx"]
+    if strangers:
+        remedy = "move it away or choose another --out; packing replaces the whole folder"
+        raise BundleError(f"{folder}", found=", ".join(strangers), wanted="nothing but a bundle", remedy=remedy)
 
 
 def _replace(folder: Path, staging: Path) -> None:
-    """Puts `staging` in the place of `folder`, engines carried over; they are keyed by the model's hash."""
+    """Puts `staging` in the place of `folder`, engines carried over; they are keyed by the model's hash.
+
+    The old bundle goes last: whoever interrupts this has the old one or the new one.
+    """
     staging.chmod(0o755)
+    if not folder.exists():
+        staging.rename(folder)
+        return
     if (folder / ENGINES).is_dir():
-        shutil.move(folder / ENGINES, staging / ENGINES)
-    if folder.exists():
-        shutil.rmtree(folder)
+        shutil.copytree(folder / ENGINES, staging / ENGINES)
+    old = staging.with_name(f"{staging.name}-old")
+    folder.rename(old)
     staging.rename(folder)
+    shutil.rmtree(old)

@@ -32,6 +32,8 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _ERRORS_ONLY = 3
+_MOST_THREADS = 1024
+"""ONNX Runtime makes whatever is asked for: a hundred thousand threads take minutes and then the machine."""
 
 
 class OnnxRuntimeEngine:
@@ -47,8 +49,8 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, model: Path, *, threads: int = 1, provider: Provider = "cpu") -> None:
-        if threads < 1:
-            raise EngineError("threads", found=threads, wanted="1 or more")
+        if not 1 <= threads <= _MOST_THREADS:
+            raise EngineError("threads", found=threads, wanted=f"1 or more, up to {_MOST_THREADS}")
         runtime = _import_onnxruntime()
         self._session = _open_session(runtime, model, threads, provider)
         _refuse_fallback(self._session.get_providers(), provider)
