@@ -12,6 +12,7 @@ from understudy.boxes import Boxes
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.engines.model import open_model
 from understudy.pipeline import Pipeline
+from understudy.progress import Track, silent
 from understudy_training.report.figures import BirdsEye, draw_birds_eye
 from understudy_training.report.page import Section
 
@@ -19,19 +20,20 @@ _COLORS = ("#1c5fb8", "#e8590c")
 _MIN_POINTS = 5
 
 
-def scenery_section(dataset: Dataset, networks: Mapping[str, Path], num_frames: int) -> Section:
+def scenery_section(dataset: Dataset, networks: Mapping[str, Path], num_frames: int, track: Track = silent) -> Section:
     """Bird's-eye pictures of frames spread over the data set, one panel per network.
 
     Args:
         dataset: labelled frames.
         networks: bundles or run folders by name.
         num_frames: how many pictures.
+        track: progress.
     """
     samples = [dataset[int(index)] for index in np.linspace(0, len(dataset) - 1, num_frames + 2)[1:-1]]
     seen = {name: _look(path, samples) for name, path in networks.items()}
     reach_m = max(network.reach_m for network in seen.values())
     images = []
-    for number, sample in enumerate(samples):
+    for number, sample in enumerate(track(samples, "drawing", len(samples))):
         colored = zip(_COLORS, seen.items(), strict=False)
         panels = [_panel(name, color, sample, network.detections[number]) for color, (name, network) in colored]
         images.append(draw_birds_eye(panels, reach_m))

@@ -13,6 +13,8 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, read_evaluation
 from understudy.latency import LatencyRecord
 from understudy.parity.ladder import LadderReport
+from understudy_training.ledger import Ledger, read_ledger
+from understudy_training.ledger_rows import read_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +22,14 @@ class Sources:
     """The records of one report.
 
     Attributes:
+        ledger: the study.
         evaluations: by name, in the order of the curves.
         parity: the ladder, or None.
         latencies: one per configuration measured.
         replays: summaries of replays.
     """
 
+    ledger: Ledger
     evaluations: dict[str, Evaluation]
     parity: LadderReport | None
     latencies: tuple[LatencyRecord, ...]
@@ -33,11 +37,12 @@ class Sources:
 
 
 def read_sources(
-    evaluations: Sequence[str], parity: Path | None, latencies: Sequence[Path], replays: Sequence[Path]
+    ledger: Path, evaluations: Sequence[str], parity: Path | None, latencies: Sequence[Path], replays: Sequence[Path]
 ) -> Sources:
     """Reads every record named on the command line.
 
     Args:
+        ledger: what `understudy distill` wrote and `understudy ledger` added to.
         evaluations: entries `NAME=FILE`.
         parity: what `understudy compare --json` wrote.
         latencies: what `understudy latency --json` wrote.
@@ -47,18 +52,12 @@ def read_sources(
         InputError: when a file is missing or holds something else.
     """
     return Sources(
-        evaluations=dict(_named(entry) for entry in evaluations),
+        ledger=read_ledger(ledger),
+        evaluations={name: read_evaluation(path) for name, path in read_named(evaluations, "--evaluation")},
         parity=check_config(read_json(parity), LadderReport, str(parity)) if parity else None,
         latencies=tuple(check_config(read_json(path), LatencyRecord, str(path)) for path in latencies),
         replays=tuple(_read_replay(path) for path in replays),
     )
-
-
-def _named(entry: str) -> tuple[str, Evaluation]:
-    name, separator, path = entry.partition("=")
-    if not (name and separator and path):
-        raise InputError("--evaluation", found=entry, wanted="NAME=FILE, such as student=student.json")
-    return name, read_evaluation(Path(path))
 
 
 def _read_replay(path: Path) -> dict[str, Any]:
