@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint types imports check bench clean
+.PHONY: demo test test-slow lint types imports check bench wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -37,6 +37,9 @@ check: lint types imports
 
 bench: $(STAMP)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+wrong-inputs: $(STAMP)
+	@$(BIN)/python -m tests.integration.wrong_inputs
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -26,6 +26,10 @@ CHAIN = (
     *("compare", "record", "replay", "latency", "ledger", "report", "rig", "doctor"),
 )
 """The order in which verbs are listed: the order in which a student is made."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of writing that carry no file name."""
+_INTERRUPTED = 130
+"""What typer returns for an interrupt that it caught."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 # Newer typer carries its own copy of click: what it raises on wrong arguments is found through its public classes.
@@ -106,7 +110,10 @@ def _add_unavailable(app: typer.Typer, name: str, found: str, remedy: str) -> No
 
 
 def main() -> None:
-    """Runs the command line: 0 on success, 1 when a check found a difference, 2 on wrong input (one line, no trace)."""
+    """Runs the command line: 0 on success, 1 when a check found a difference, 2 on wrong input (one line, no trace).
+
+    130 when interrupted, as shells have it.
+    """
     try:
         status = build_app()(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UnderstudyError as error:
@@ -114,14 +121,16 @@ def main() -> None:
     except _USAGE_ERROR as error:
         sys.exit(_refuse(error.format_message()))
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(_refuse("interrupted"))
+        status = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in _FULL:
             raise
         sys.exit(_refuse(_about_the_disk(error)))
+    if status == _INTERRUPTED:
+        _refuse("interrupted")
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -26,12 +26,14 @@ class Case:
         command: the command line; `{here}` is the folder that `steps` prepare, `{bundle}`, ... links of the chain.
         says: what the message must contain.
         steps: what makes the input wrong.
+        defect: what is still answered wrongly, and where; empty when all is well.
     """
 
     name: str
     command: str
     says: tuple[str, ...]
     steps: tuple[Step, ...] = ()
+    defect: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from tests.integration.chain import make_chain
 from tests.integration.tables.bags import BAGS, RIGS
 from tests.integration.tables.bundles import BUNDLES
 from tests.integration.tables.data import DATA, SCENES_VERB
-from tests.integration.tables.verbs import VERBS
+from tests.integration.tables.verbs import TRAINING, VERBS
 
-WRONG_INPUTS: tuple[Case, ...] = (*BUNDLES, *BAGS, *RIGS, *DATA, *SCENES_VERB, *VERBS)
+WRONG_INPUTS: tuple[Case, ...] = (*BUNDLES, *BAGS, *RIGS, *DATA, *SCENES_VERB, *TRAINING, *VERBS)
 _NAME_COLUMNS, _COLUMNS = 30, 100
 
 

@@ -54,6 +54,7 @@ DATA = (
         EVALUATE,
         ("dataset.yaml", "name"),
         (SCENES, swap("scenes/dataset.yaml", "'0001'", "'../../0001'")),
+        defect="DriveEntry.name takes a path that leaves the data set",
     ),
     Case("scenes without a rig", EVALUATE, ("rig.yaml: found no such file",), (SCENES, remove("scenes/rig.yaml"))),
     Case(
@@ -150,6 +151,19 @@ DATA = (
         "record {here}/scenes {here}/scenes --overwrite",
         ("scenes: found something else than a bag",),
         (SCENES,),
+    ),
+    Case(
+        "record a damaged data set over a good bag",
+        "record {here}/scenes {here}/bag --split val --overwrite",
+        ("000000.npz: found", "wanted a whole npz"),
+        (SCENES, copy("bag"), cut("scenes/drives/0001/frames/000000.npz", 400)),
+    ),
+    Case(
+        "record a half damaged data set over a good bag",
+        "record {here}/scenes {here}/bag --split val --overwrite",
+        ("000002.npz: found", "wanted a whole npz"),
+        (SCENES, copy("bag"), cut(FRAME, 400)),
+        defect="BagWriter removes the old bag before the new one is whole",
     ),
     Case("record into a place that cannot be", "record {scenes} /dev/null/bag", ("/dev/null/bag",)),
     Case(

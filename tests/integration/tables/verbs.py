@@ -11,6 +11,107 @@ PACK = "pack {here}/export --out {here}/new"
 LATENCY = "latency {bundle} --data {scenes}"
 COMPARE = "compare {bundle} --data {scenes}"
 
+TRAIN = "train {here}/recipe.yaml --data {scenes} --out {here}/new"
+DISTILL = "distill {here}/recipe.yaml --teacher {run} --data {scenes} --out {here}/new"
+RECIPE = copy("recipe_yaml")
+TAUGHT = edit("recipe.yaml", distillation={"terms": [{"kind": "response"}]})
+
+TRAINING = (
+    Case("recipe unknown", "train nothing --data {scenes} --out {here}/new", ("recipe nothing: found no such recipe",)),
+    Case("recipe name empty", "train '' --data {scenes} --out {here}/new", ("found no such recipe", "one of:")),
+    Case(
+        "recipe with an unknown key",
+        TRAIN,
+        ("recipe.yaml: unknown key colour",),
+        (RECIPE, edit("recipe.yaml", colour=1)),
+    ),
+    Case(
+        "recipe with a negative learning rate",
+        TRAIN,
+        ("recipe.yaml: schedule.peak_learning_rate: found -1", "greater than 0"),
+        (RECIPE, edit("recipe.yaml", schedule__peak_learning_rate=-1)),
+    ),
+    Case(
+        "recipe with cells of no size",
+        TRAIN,
+        ("recipe.yaml: detector", "cell_m: found 0", "greater than 0"),
+        (RECIPE, edit("recipe.yaml", detector__grid__cell_m=0)),
+    ),
+    Case(
+        "recipe with too many cells",
+        TRAIN,
+        ("recipe.yaml: detector", "choose larger cells"),
+        (RECIPE, edit("recipe.yaml", detector__grid__cell_m=0.0001)),
+    ),
+    Case("recipe not YAML", TRAIN, ("recipe.yaml: found", "wanted a YAML file"), (write("recipe.yaml", "a: ["),)),
+    Case(
+        "train on data without labels",
+        TRAIN.replace("{scenes}", "{here}/kitti") + " --split all",
+        ("no labelled boxes",),
+        (RECIPE, copy("kitti"), remove("kitti/training/label_2")),
+    ),
+    Case("train on a split that is not there", TRAIN + " --split test", ("split test", "train, val"), (RECIPE,)),
+    Case("train no epochs", TRAIN + " --epochs 0", ("--epochs", "greater than or equal to 1"), (RECIPE,)),
+    Case("train from a negative seed", TRAIN + " --seed -1", ("--seed", "greater than or equal to 0"), (RECIPE,)),
+    Case(
+        "train from a huge seed",
+        TRAIN + f" --seed {10**30}",
+        ("seed",),
+        (RECIPE,),
+        defect="a seed above 2^64: a traceback",
+    ),
+    Case("train with no threads", TRAIN + " --threads 0", ("--threads", "greater than or equal to 1"), (RECIPE,)),
+    Case("train on from nothing", TRAIN + " --resume", ("found nothing to resume", "drop --resume"), (RECIPE,)),
+    Case("train into a file", TRAIN, ("new",), (RECIPE, write("new", "x"))),
+    Case(
+        "train into a place that cannot be",
+        "train {here}/recipe.yaml --data {scenes} --out /dev/null/new",
+        ("/dev/null/new",),
+        (RECIPE,),
+    ),
+    Case(
+        "train over a finished run",
+        "train {here}/recipe.yaml --data {scenes} --out {here}/run --epochs 1",
+        ("run",),
+        (RECIPE, RUN),
+        defect="train replaces the weights of a finished run without a word",
+    ),
+    Case(
+        "train into the data set",
+        "train {here}/recipe.yaml --data {here}/scenes --out {here}/scenes --epochs 1",
+        ("scenes",),
+        (RECIPE, copy("scenes")),
+        defect="train writes a run into any folder, the data set too",
+    ),
+    Case(
+        "distill with seeds that are letters",
+        DISTILL + " --seeds a,b",
+        ("--seeds: found a,b", "0,1,2"),
+        (RECIPE, TAUGHT),
+    ),
+    Case("distill with a seed twice", DISTILL + " --seeds 1,1", ("--seeds: found 1,1", "different"), (RECIPE, TAUGHT)),
+    Case("distill with no seeds", DISTILL + " --seeds ''", ("--seeds: found", "0,1,2"), (RECIPE, TAUGHT)),
+    Case(
+        "distill without a teacher",
+        DISTILL.replace("{run}", "{here}/teacher"),
+        ("teacher: found no weights.safetensors",),
+        (RECIPE, TAUGHT),
+    ),
+    Case(
+        "distill with a bundle as teacher",
+        DISTILL.replace("{run}", "{bundle}"),
+        ("no weights.safetensors",),
+        (RECIPE, TAUGHT),
+    ),
+    Case("distill by a recipe that does not say how", DISTILL, ("found no distillation", "or use train"), (RECIPE,)),
+    Case(
+        "distill with a teacher of another grid",
+        DISTILL,
+        ("teacher's grid", "train a teacher with the student's"),
+        (RECIPE, TAUGHT, edit("recipe.yaml", detector__grid__cell_m=1.6)),
+    ),
+)
+
 VERBS = (
     Case(
         "export of a folder that is no run",
@@ -36,7 +137,7 @@ VERBS = (
         ("run.json: found no such file",),
         (RUN, remove("run/run.json")),
     ),
-    Case("export into a file", "export {run} --out {here}/notes", ("notes", "folder"), (write("notes", "x"),)),
+    Case("export into a file", "export {run} --out {here}/notes", ("notes", "check the path"), (write("notes", "x"),)),
     Case("export into a place that cannot be", "export {run} --out /dev/null/new", ("/dev/null/new",)),
     Case("quantize on no frames", QUANTIZE + " --frames 0", ("calibration frames: found 0 asked for",), (EXPORT,)),
     Case(
