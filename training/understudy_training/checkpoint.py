@@ -46,6 +46,13 @@ class RunRecord(Config):
     parameters: int
     gmacs: float
 
+    def summary(self, run: Path) -> str:
+        """The record in one line."""
+        return (
+            f"{run}: {self.parameters / 1e6:.2f} M parameters, {self.gmacs:.2f} GMAC, {self.steps} steps over "
+            f"{self.frames} frames in {self.wall_s:.0f} s ({self.precision}, {self.device}, {self.threads} threads)"
+        )
+
 
 def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: RunRecord) -> RunRecord:
     """Writes a run's folder; the record is completed with the hashes of what was written, and returned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -129,6 +130,11 @@ def usable_precision(wanted: Precision) -> Precision:
     if torch.cuda.is_available():
         return wanted if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     return wanted if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets the process's threads; None is one per core this process may use."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
 
 
 class DetectionTask(lightning.LightningModule):
@@ -269,7 +275,9 @@ def _trainer(
     recipe: Recipe, folder: Path, options: FitOptions, precision: Precision, callbacks: list[Callback]
 ) -> lightning.Trainer:
     folder.mkdir(parents=True, exist_ok=True)
-    resumable = ModelCheckpoint(folder / RESUME_FOLDER, save_last=True, save_top_k=0, enable_version_counter=False)
+    resumable = ModelCheckpoint(
+        folder / RESUME_FOLDER, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
     return lightning.Trainer(
         max_epochs=recipe.schedule.epochs,
         devices=options.devices,

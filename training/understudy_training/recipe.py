@@ -101,6 +101,12 @@ class Recipe(Config):
         """The same recipe with the detector written out: what is saved with a run."""
         return self.model_copy(update={"detector": self.detector_config()})
 
+    def with_epochs(self, epochs: int | None) -> Recipe:
+        """The same recipe for another number of epochs; None changes nothing."""
+        if epochs is None:
+            return self
+        return self.model_copy(update={"schedule": self.schedule.model_copy(update={"epochs": epochs})})
+
     def detector_config(self) -> DetectorConfig:
         """The detector written out."""
         return self.detector.build() if isinstance(self.detector, SizedDetector) else self.detector

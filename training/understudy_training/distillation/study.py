@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from understudy.datasets.dataset import Dataset
+from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
+from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
 from understudy_training.batches import Clouds, Collate, Views, reach_of
-from understudy_training.checkpoint import read_record
+from understudy_training.checkpoint import load_detector, read_record
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
-from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, widths_of
+from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, use_threads, widths_of
+from understudy_training.ledger import Ledger, Role, facts_of_run
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
+from understudy_training.torch_engine import open_torch_engine
 
-CACHE_FOLDER = "teacher-answers"
+CACHE_FOLDER, EVALUATION = "teacher-answers", "evaluation.json"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Where things are: the teacher's run, the data with the splits to train and to evaluate on, and the results."""
+
+    teacher: Path
+    data: Path
+    out: Path
+    split: str | None = "train"
+    eval_split: str | None = "val"
 
 
 @dataclass(frozen=True)
@@ -27,30 +47,83 @@ class StudyOptions:
         seeds: one student, and one control, for each.
         control: train the control too.
         teacher_shuffle: answer with what the teacher said about another frame; must not help.
-        bars: draw progress bars.
+        jobs: runs at a time, each in a process with its share of the threads.
+        bars: draw progress bars of single runs.
     """
 
     seeds: tuple[int, ...] = (0,)
     control: bool = True
     teacher_shuffle: bool = False
+    jobs: int = 1
     bars: bool = False
 
 
 @dataclass(frozen=True)
-class StudyRun:
-    """One trained network of a study."""
+class Job:
+    """One network to train and evaluate; everything a process of its own needs to know."""
 
-    role: str
+    role: Literal["student", "control"]
     seed: int
-    folder: Path
+    recipe: Recipe
+    paths: StudyPaths
+    options: StudyOptions
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Name of its row."""
+        return f"{self.role}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.paths.out / f"{self.role}-seed{self.seed}"
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedTeacher:
-    """The teacher and the SHA-256 of its weights file."""
+def study(
+    recipe: Recipe,
+    paths: StudyPaths,
+    options: StudyOptions,
+    *,
+    track: Track = silent,
+    say: Callable[[str], None] = lambda line: None,
+) -> Ledger:
+    """Trains and evaluates `student-seedN` and `control-seedN` for each seed, and enters them in a ledger.
 
-    detector: PillarDetector
-    weights: str
+    A pair differs in nothing but the teacher: same initial weights, frames, order, augmentation and number of steps.
+
+    Raises:
+        InputError: when the recipe has no distillation, or the teacher's grid, stride or classes differ.
+    """
+    detector, _ = load_detector(paths.teacher)
+    refuse_unless_comparable(recipe, detector)
+    make_teacher(recipe, detector, load_clouds(recipe, open_dataset(paths.data, paths.split)), paths, options, track)
+    ledger = _entered(Ledger(), "teacher", paths.teacher, evaluate_run(paths.teacher, recipe, paths, track))
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
+    jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
+    for job in _carried_out(jobs, options.jobs, say):
+        ledger = _entered(ledger, job.role, job.folder, read_evaluation(job.folder / EVALUATION), job.seed)
+    return ledger
+
+
+def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
+    """Trains and evaluates one network; returns the job, for whoever waits for it."""
+    use_threads(job.threads)
+    clouds = load_clouds(job.recipe, open_dataset(job.paths.data, job.paths.split))
+    teaching = _teaching(job, clouds) if job.role == "student" else None
+    options = FitOptions(job.seed, bars=job.options.bars)
+    fit(job.recipe, clouds, job.folder, options, teaching=teaching, say=say)
+    evaluate_run(job.folder, job.recipe, job.paths).write(job.folder / EVALUATION)
+    return job
+
+
+def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
+    """A run's network through the pipeline, on the split that was held out."""
+    opened = open_torch_engine(run, threads=torch.get_num_threads())
+    dataset = open_dataset(paths.data, paths.eval_split)
+    with opened.engine:
+        return evaluate_model(opened, dataset, subject=run.name, lidar=recipe.data.lidar, track=track)
 
 
 def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clouds:
@@ -62,46 +135,42 @@ def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clou
     return clouds
 
 
-def run_study(
-    recipe: Recipe,
-    teacher: TrainedTeacher,
-    clouds: Clouds,
-    folder: Path,
-    options: StudyOptions,
-    *,
-    track: Track = silent,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[StudyRun]:
-    """Trains `student-seedN` and `control-seedN` under `folder` for each seed.
+def _carried_out(jobs: list[Job], at_a_time: int, say: Callable[[str], None]) -> Iterator[Job]:
+    """The jobs in their order, each once it is done."""
+    if at_a_time == 1:
+        for job in jobs:
+            say(job.name)
+            yield carry_out(job, say)
+        return
+    # spawned, because threads of this process would be lost in a fork
+    with ProcessPoolExecutor(at_a_time, multiprocessing.get_context("spawn")) as pool:
+        pending = [pool.submit(carry_out, job) for job in jobs]
+        for number, done in enumerate(as_completed(pending), 1):
+            job = done.result()
+            record = read_record(job.folder)
+            say(f"  {number}/{len(jobs)}  {job.name}: {record.steps} steps in {record.wall_s:.0f} s")
+    yield from jobs
 
-    A pair differs in nothing but the teacher: same initial weights, frames, order, augmentation and number of steps.
 
-    Raises:
-        InputError: when the recipe has no distillation, or the teacher's grid, stride or classes differ.
-    """
-    refuse_unless_comparable(recipe, teacher.detector)
-    teaching = Teaching(
-        make_teacher(recipe, teacher.detector, clouds, folder, options, track),
-        widths_of(teacher.detector),
-        weights=teacher.weights,
-        shuffled=options.teacher_shuffle,
-    )
-    pupils: list[tuple[str, Teaching | None]] = [("student", teaching)]
-    pupils += [("control", None)] if options.control else []
-    runs = []
-    for seed in options.seeds:
-        for role, taught_by in pupils:
-            run = StudyRun(role, seed, folder / f"{role}-seed{seed}")
-            say(f"{role}, seed {seed}")
-            fit(recipe, clouds, run.folder, FitOptions(seed, bars=options.bars), teaching=taught_by, say=say)
-            record = read_record(run.folder)
-            say(f"  {record.steps} steps in {record.wall_s:.1f} s (processor {record.cpu_s:.1f} s)")
-            runs.append(run)
-    return runs
+def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed: int | None = None) -> Ledger:
+    name = role if seed is None else f"{role}, seed {seed}"
+    return ledger.add(name, role, evaluation, facts_of_run(read_record(run), run), seed)
+
+
+def _teaching(job: Job, clouds: Clouds) -> Teaching:
+    detector, _ = load_detector(job.paths.teacher)
+    teacher = make_teacher(job.recipe, detector, clouds, job.paths, job.options)
+    weights = read_record(job.paths.teacher).weights
+    return Teaching(teacher, widths_of(detector), weights=weights, shuffled=job.options.teacher_shuffle)
 
 
 def make_teacher(
-    recipe: Recipe, detector: PillarDetector, clouds: Clouds, folder: Path, options: StudyOptions, track: Track
+    recipe: Recipe,
+    detector: PillarDetector,
+    clouds: Clouds,
+    paths: StudyPaths,
+    options: StudyOptions,
+    track: Track = silent,
 ) -> Teacher:
     """The live teacher, or one that answers from disk when every frame has a fixed number of versions."""
     assert recipe.distillation is not None
@@ -117,7 +186,7 @@ def make_teacher(
             )
         return live
     key = cache_key(detector, _facts(recipe, clouds))
-    cached = CachedTeacher(live, folder / CACHE_FOLDER / key, num_frames=len(clouds), shift=shift)
+    cached = CachedTeacher(live, paths.out / CACHE_FOLDER / key, num_frames=len(clouds), shift=shift)
     ask_about_everything(cached, recipe, clouds, min(versions, recipe.schedule.epochs), track)
     return cached
 

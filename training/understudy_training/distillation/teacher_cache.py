@@ -86,7 +86,8 @@ class CachedTeacher:
 
     def _read(self, shown: Shown) -> list[Tensor]:
         with np.load(self._path(shown), allow_pickle=False) as arrays:
-            return [torch.from_numpy(arrays[name]) for name in _NAMES]
+            stored = [torch.from_numpy(arrays[name]) for name in _NAMES]
+        return [part if part.dtype == torch.bool else part.float() for part in stored]
 
 
 def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:

@@ -1,0 +1,182 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from understudy.errors import GeometryError, InputError
+from understudy_training.augmentation import Augmentation
+from understudy_training.batches import Clouds, EpochSampler, labelled_cloud, reach_of
+from understudy_training.checkpoint import load_detector, read_record
+from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
+from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, widths_of
+from understudy_training.recipe import Recipe, check_recipe
+from understudy_training.testing import GRID, MadeUpDataset, recipe_values
+
+ALL_TERMS = [{"kind": kind} for kind in ("response", "dense_response", "feature", "relation")]
+
+
+def tiny(**changes: object) -> Recipe:
+    return check_recipe(recipe_values(**changes), "tiny")
+
+
+@pytest.fixture(scope="module")
+def clouds() -> Clouds:
+    return load_clouds(tiny(), MadeUpDataset(6))
+
+
+def state_of(run):
+    return {name: value.numpy() for name, value in load_detector(run)[0].state_dict().items()}
+
+
+def assert_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_a_run_leaves_everything_and_lowers_its_loss(tmp_path, clouds):
+    lines: list[str] = []
+    recipe = tiny(schedule={"epochs": 6})
+    detector = fit(recipe, clouds, tmp_path, say=lines.append)
+    assert len(lines) == 6
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(6)]
+    assert float(rows[-1]["detection"]) < 0.7 * float(rows[0]["detection"])
+    loaded, contract = load_detector(tmp_path)
+    assert not loaded.training
+    assert contract == recipe.contract()
+    assert weights_bytes(loaded) == weights_bytes(detector)
+    record = read_record(tmp_path)
+    assert (record.steps, record.frames, record.seed) == (18, 6, 0)
+    assert (tmp_path / "tensorboard").is_dir()
+    assert json.loads((tmp_path / "run.json").read_text())["precision"] == "32-true"
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path, clouds):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        fit(tiny(), clouds, tmp_path / name, FitOptions(seed=seed))
+    assert_equal_weights(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
+    assert read_record(tmp_path / "a").weights == read_record(tmp_path / "b").weights
+    assert read_record(tmp_path / "a").weights != read_record(tmp_path / "c").weights
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, clouds):
+    recipe = tiny(schedule={"epochs": 4})
+
+    def interrupt(line: str) -> None:
+        if "epoch 3/4" in line:
+            raise RuntimeError("power cut")
+
+    fit(recipe, clouds, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(recipe, clouds, tmp_path / "broken", say=interrupt)
+    fit(recipe, clouds, tmp_path / "broken", FitOptions(resume=True))
+    assert_equal_weights(state_of(tmp_path / "whole"), state_of(tmp_path / "broken"))
+
+
+def test_what_resumes_holds_no_code(tmp_path, clouds):
+    fit(tiny(), clouds, tmp_path)
+    state = torch.load(tmp_path / "resume" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 6
+
+
+def test_nothing_to_resume_is_refused(tmp_path, clouds):
+    with pytest.raises(InputError, match="nothing to resume"):
+        fit(tiny(), clouds, tmp_path, FitOptions(resume=True))
+
+
+def test_a_teacher_never_moves_and_leaves_no_trace_in_the_student(tmp_path, clouds):
+    recipe = tiny(distillation={"terms": ALL_TERMS})
+    teacher = build_detector(tiny(), seed=9)
+    before = weights_bytes(teacher)
+    live = LiveTeacher(teacher, recipe.distillation.levels)
+    fit(recipe, clouds, tmp_path / "student", teaching=Teaching(live, widths_of(teacher)))
+    fit(recipe, clouds, tmp_path / "control")
+    assert weights_bytes(teacher) == before
+    student, control = state_of(tmp_path / "student"), state_of(tmp_path / "control")
+    assert student.keys() == control.keys()
+    assert any((student[name] != control[name]).any() for name in student)
+    shares = next(csv.DictReader((tmp_path / "student" / "metrics.csv").open()))
+    assert 0 < float(shares["share_dense_class"]) < 1
+
+
+def test_student_and_control_begin_alike_whatever_was_drawn_before():
+    first = build_detector(tiny(), seed=5)
+    torch.rand(3)
+    assert weights_bytes(first) == weights_bytes(build_detector(tiny(), seed=5))
+
+
+def test_kept_answers_are_the_live_ones_and_shuffled_ones_are_not(tmp_path, clouds):
+    recipe = tiny(distillation={"terms": ALL_TERMS})
+    teacher = build_detector(tiny(), seed=9)
+    live = LiveTeacher(teacher, recipe.distillation.levels)
+    batch = _batch(recipe, clouds)
+    kept = CachedTeacher(live, tmp_path, num_frames=len(clouds))
+    kept(batch)
+    said, wanted = kept(batch), live(batch)
+    for name, mine, theirs in zip(("heatmap", "regression", "low", "high"), said.parts(), wanted.parts(), strict=False):
+        torch.testing.assert_close(mine, theirs.float(), atol=5e-3, rtol=5e-3, msg=name)
+    assert torch.equal(said.valid, wanted.valid)
+    everything = _batch(recipe, clouds, size=6)
+    kept.remember(everything)
+    shuffled = CachedTeacher(live, tmp_path, num_frames=len(clouds), shift=3)(batch)
+    assert not torch.equal(shuffled.high, said.high)
+
+
+def _batch(recipe: Recipe, clouds: Clouds, size: int = 2):
+    from understudy_training.batches import Collate, Views
+
+    views = Views(clouds, recipe.data.augmentation, seed=0)
+    config = recipe.detector_config()
+    collate = Collate(build_detector(recipe, 0).collate, config.class_names, config.grid, 3)
+    return collate([views[(1, index)] for index in range(size)])
+
+
+def test_clouds_arrive_in_ego_with_intensity_to_one_and_no_nan():
+    sample = MadeUpDataset(1)[0]
+    cloud = labelled_cloud(sample, None, reach_m=100.0)
+    assert len(cloud.points) == len(sample.frame.clouds["top"].points) - 1
+    assert np.isfinite(cloud.points).all()
+    assert 0 <= cloud.points[:, 3].min() <= cloud.points[:, 3].max() <= 1
+    assert abs(np.median(cloud.points[:400, 2])) < 1e-5
+    with pytest.raises(GeometryError, match="roof"):
+        labelled_cloud(sample, "roof", 100.0)
+
+
+def test_reach_covers_the_corners_at_the_smallest_scale():
+    assert reach_of(GRID, Augmentation(scale_range=(0.8, 1.0))) == pytest.approx(12.8 * 2**0.5 / 0.8, rel=1e-6)
+
+
+def test_devices_share_an_epoch_without_overlap():
+    samplers = [EpochSampler(7, seed=1, rank=rank, world_size=2) for rank in range(2)]
+    for sampler in samplers:
+        sampler.set_epoch(4)
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(share) for share in shares] == [3, 3]
+    assert len({index for share in shares for _, index in share}) == 6
+    assert {epoch for share in shares for epoch, _ in share} == {4}
+
+
+def test_learning_rate_rises_then_falls_to_nothing():
+    rates = [one_cycle(progress / 100, 0.3) for progress in range(101)]
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == pytest.approx(1.0) == rates[30]
+    assert rates[-1] == pytest.approx(0.0)
+    assert one_cycle(1.2, 0.3) == pytest.approx(0.0)
+
+
+def test_no_frames_is_refused():
+    with pytest.raises(InputError, match="no samples"):
+        Clouds(MadeUpDataset(0), None, 10.0, None)
+
+
+def test_damaged_weights_are_refused(tmp_path, clouds):
+    fit(tiny(), clouds, tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="weights"):
+        load_detector(tmp_path)
+    with pytest.raises(InputError, match="finished run"):
+        load_detector(tmp_path / "nowhere")

@@ -1,0 +1,94 @@
+import copy
+
+import pytest
+import yaml
+
+from understudy.configuration import content_hash, write_yaml
+from understudy.errors import RecipeError
+from understudy_training.recipe import check_recipe, read_recipe, shipped_recipes
+from understudy_training.testing import recipe_values
+
+
+def changed(path: str, value: object) -> dict:
+    values = copy.deepcopy(recipe_values(distillation={"terms": [{"kind": "feature"}]}))
+    *parents, last = path.split(".")
+    place = values
+    for part in parents:
+        place = place[int(part)] if part.isdigit() else place.setdefault(part, {})
+    place[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("epochz", "schedule"),
+        ("schedule.epoch", "epochs, peak_learning_rate"),
+        ("detector.szie", "size, grid"),
+        ("detector.grid.cell", "cell_m"),
+        ("data.augmentation.flip", "flip_y, max_turn_rad"),
+        ("distillation.terms.0.levels", "kind, weight, level"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_known_ones(path, known):
+    with pytest.raises(RecipeError, match=rf"my\.yaml: unknown key .*{path.split('.')[-1]}.*{known}"):
+        check_recipe(changed(path, 1), "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schedule.epochs", 0),
+        ("data.batch_size", -1),
+        ("data.augmentation.max_turn_rad", 45),
+        ("precision", "int4"),
+        ("detector.size", "huge"),
+        ("score_threshold", {"tram": 0.3}),
+        ("distillation.terms", []),
+        ("schedule.peak_learning_rate", float("nan")),
+    ],
+)
+def test_values_that_cannot_be_right_are_refused(path, value):
+    with pytest.raises(RecipeError, match=path.split(".")[0]) as caught:
+        check_recipe(changed(path, value), "my.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_resolved_recipe_says_the_same(tmp_path):
+    recipe = check_recipe(recipe_values(), "x")
+    resolved = recipe.resolved()
+    assert resolved.detector.kind == "pillar"
+    write_yaml(tmp_path / "r.yaml", resolved)
+    assert read_recipe(tmp_path / "r.yaml") == resolved
+    assert content_hash(read_recipe(tmp_path / "r.yaml")) == content_hash(resolved)
+    assert resolved.contract() == recipe.contract()
+    assert recipe.with_epochs(7).schedule.epochs == 7
+    assert recipe.with_epochs(None) is recipe
+
+
+def test_thresholds_reach_the_contract():
+    recipe = check_recipe(recipe_values(score_threshold={"car": 0.4}), "x")
+    assert [entry.score_threshold for entry in recipe.contract().classes] == [0.4, 0.1]
+
+
+@pytest.mark.parametrize("name", list(shipped_recipes()))
+def test_shipped_recipes_are_complete_and_named_after_their_files(name):
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    values = yaml.safe_load(shipped_recipes()[name].read_text())
+    assert set(values) >= {"schema_version", "name", "detector", "data", "schedule", "loss", "precision"}
+
+
+def test_the_demo_student_costs_a_tenth_of_its_teacher():
+    from understudy_training.models.counting import detector_cost
+    from understudy_training.models.detector import PillarDetector
+
+    teacher, student = (
+        detector_cost(PillarDetector(read_recipe(name).detector_config())) for name in ("demo-teacher", "demo-student")
+    )
+    assert 10 * student.macs <= teacher.macs
+
+
+def test_a_missing_recipe_is_answered_with_the_shipped_ones():
+    with pytest.raises(RecipeError, match="demo-student"):
+        read_recipe("no-such")

@@ -1,0 +1,82 @@
+"""The verbs `train` and `distill`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from understudy import progress
+from understudy.cli import needs
+
+
+@needs("torch", "lightning", "safetensors", extra="training")
+def train(
+    recipe: str = typer.Argument(..., help="Recipe file, or the name of one that comes with the package."),
+    data: Path = typer.Option(..., "--data", help="Labelled data set."),
+    out: Path = typer.Option(..., "--out", help="Folder of the run."),
+    split: str = typer.Option("train", "--split", help="Split of the data set; 'all' takes every frame."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Decides initial weights and the order of the frames."),
+    epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
+    devices: int = typer.Option(1, "--devices", min=1, help="GPUs, or processes where there is none."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the last finished epoch in OUT."),
+) -> None:
+    """Train a detector on labels alone: a teacher, or a student without one."""
+    from understudy.datasets.opening import open_dataset
+    from understudy_training.checkpoint import read_record
+    from understudy_training.distillation.study import load_clouds
+    from understudy_training.fitting import FitOptions, fit, use_threads
+    from understudy_training.recipe import read_recipe
+
+    use_threads(threads)
+    chosen = read_recipe(recipe).with_epochs(epochs)
+    clouds = load_clouds(chosen, open_dataset(data, split), progress.bar)
+    options = FitOptions(seed, devices, resume, bars=sys.stderr.isatty())
+    fit(chosen, clouds, out, options, say=typer.echo)
+    typer.echo(read_record(out).summary(out))
+
+
+@needs("torch", "lightning", "safetensors", extra="training")
+def distill(
+    recipe: str = typer.Argument(..., help="Recipe file, or the name of one that comes with the package."),
+    teacher: Path = typer.Option(..., "--teacher", help="Run folder of the trained teacher."),
+    data: Path = typer.Option(..., "--data", help="Labelled data set."),
+    out: Path = typer.Option(..., "--out", help="Folder for the runs and the ledger."),
+    split: str = typer.Option("train", "--split", help="Split to train on."),
+    eval_split: str = typer.Option("val", "--eval-split", help="Split to evaluate on."),
+    seeds: str = typer.Option("0", "--seeds", help="Seeds, separated by commas; a student and a control for each."),
+    control: bool = typer.Option(True, "--control/--no-control", help="Train the same student without the teacher."),
+    teacher_shuffle: bool = typer.Option(False, "--teacher-shuffle", help="Teach with answers about other frames."),
+    epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
+    jobs: int = typer.Option(1, "--jobs", min=1, help="Runs at a time, each in a process with its share of threads."),
+) -> None:
+    """Train a student with a teacher, its control without, and say with an interval whether the teacher helped."""
+    from understudy_training.distillation.study import StudyOptions, StudyPaths, study
+    from understudy_training.fitting import use_threads
+    from understudy_training.ledger_table import describe_ledger
+    from understudy_training.recipe import read_recipe
+
+    use_threads(threads)
+    options = StudyOptions(parse_seeds(seeds), control, teacher_shuffle, jobs, bars=sys.stderr.isatty() and jobs == 1)
+    paths = StudyPaths(teacher, data, out, split, eval_split)
+    chosen = read_recipe(recipe).with_epochs(epochs)
+    ledger = study(chosen, paths, options, track=progress.bar, say=typer.echo)
+    ledger.write(out / "ledger.json")
+    typer.echo("\n".join(describe_ledger(ledger)))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Numbers separated by commas, each once.
+
+    Raises:
+        InputError: when there is something else.
+    """
+    from understudy.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise InputError("--seeds", found=text, wanted="different whole numbers separated by commas, such as 0,1,2")
+    return tuple(int(part) for part in parts)
