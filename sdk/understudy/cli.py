@@ -137,7 +137,10 @@ def main() -> None:
 def _about_the_disk(error: OSError) -> str:
     """A path that cannot be used or a disk that is full is no bug; with `--verbose` the place is logged."""
     logging.getLogger(__name__).debug("where it happened", exc_info=error)
-    what, remedy = str(error.filename or "disk"), "check the path, its permissions and the space left"
+    what, remedy = (
+        str(error.filename2 or error.filename or "disk"),
+        "check the path, its permissions and the space left",
+    )
     return str(UnderstudyError(what, found=error.strerror or str(error), remedy=remedy))
 
 

@@ -100,8 +100,10 @@ def write_json(path: Path, record: BaseModel) -> None:
     """Writes a record for other programs to read; its folder is made.
 
     Raises:
-        InputError: when the file cannot be written.
+        InputError: when the file cannot be written, or one that is there is not named as JSON: it is something else.
     """
+    if path.is_file() and path.suffix != ".json":
+        raise InputError(f"{path}", found="another file there", wanted="a new file, or one named *.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -108,7 +108,7 @@ def open_bundle(path: Path) -> Bundle:
         return _verified(path)
     except OSError as error:
         what, found = str(error.filename or path), error.strerror or str(error)
-        raise BundleError(what, found=found, wanted="a file that can be read", remedy="check its rights") from error
+        raise BundleError(what, found=found, remedy="check the path, its permissions and the space left") from error
 
 
 def _verified(path: Path) -> Bundle:

@@ -199,6 +199,13 @@ SCENES_VERB = (
         ("a folder that holds no scenes", "nothing was removed"),
         (copy("run"),),
     ),
+    Case(
+        "scenes over a folder with drives of its own",
+        "scenes {here}/home --overwrite --drives 1 --val-drives 0 --frames 1 --no-camera",
+        ("home", "holds no scenes", "nothing was removed"),
+        (write("home/drives/letters.txt", "mine"), write("home/notes.txt", "mine")),
+        defect="_remove_scenes takes any folder named drives for scenes and removes it",
+    ),
     Case("scenes into a file", "scenes {here}/notes", ("found a file", "wanted a folder"), (write("notes", "x"),)),
     Case("scenes into a place that cannot be", "scenes /dev/null/new", ("/dev/null/new", "wanted a folder")),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.cases import Case
-from tests.integration.damage import copy, cut, edit, folder, remove, swap, write
+from tests.integration.damage import copy, cut, edit, folder, link, remove, swap, write
 
 EXPORT, RUN = copy("export"), copy("run")
 QUANTIZE = "quantize {here}/export --data {scenes}"
@@ -181,6 +181,18 @@ VERBS = (
         (RUN,),
     ),
     Case(
+        "pack over a bundle that holds a stranger's file",
+        "pack {export} --out {here}/bundle",
+        ("bundle: found notes.txt, wanted nothing but a bundle", "move it away"),
+        (copy("bundle"), write("bundle/notes.txt", "mine")),
+    ),
+    Case(
+        "pack over a link to a bundle",
+        "pack {export} --out {here}/link",
+        ("found a link to bundle", "name the folder itself"),
+        (copy("bundle"), link("link", "bundle")),
+    ),
+    Case(
         "pack over the export itself",
         "pack {here}/export --out {here}/export",
         ("something that is not a bundle",),
@@ -244,6 +256,18 @@ VERBS = (
         "evaluate into a place that cannot be",
         "evaluate {bundle} --data {scenes} --frames 1 --out /dev/null/out.json",
         ("/dev/null/out.json", "wanted a file"),
+    ),
+    Case(
+        "evaluate, writing over the data set",
+        "evaluate {bundle} --data {here}/scenes --frames 1 --out {here}/scenes/dataset.yaml",
+        ("dataset.yaml: found another file there", "named *.json"),
+        (copy("scenes"),),
+    ),
+    Case(
+        "latency, writing over the model",
+        "latency {here}/bundle --data {scenes} --frames 10 --warmup 0 --json {here}/bundle/model.onnx",
+        ("model.onnx: found another file there", "named *.json"),
+        (copy("bundle"),),
     ),
     Case("a verb that is not there", "distil {run}", ("distil",)),
     Case("an option that is not there", "inspect {bundle} --loud", ("--loud",)),
