@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from shutil import copyfile, copytree
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -70,3 +72,27 @@ def test_the_chain_itself_is_right(chain: Chain, tmp_path: Path) -> None:
 
 def test_names_are_unique_and_there_are_enough() -> None:
     assert len({case.name for case in WRONG_INPUTS}) == len(WRONG_INPUTS) >= 36
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: disk: found No space left on device; "),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "error: /x/y: found Permission denied; "),
+    ],
+)
+def test_what_is_no_bug_is_one_line(
+    error: BaseException, status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.diagnosis.diagnose", Mock(side_effect=error))
+    found, _, err = run(["doctor"], tmp_path)
+    assert found == status
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+def test_an_error_of_the_system_that_names_no_file_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.diagnosis.diagnose", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor")))
+    with pytest.raises(OSError, match="Bad file"):
+        run(["doctor"], tmp_path)
