@@ -7,52 +7,71 @@ SEEDS="${DEMO_SEEDS:-0,1,2}"
 STARTED=$SECONDS
 say() { printf '\n\033[1m%s\033[0m  [%ds]\n' "$1" $((SECONDS - STARTED)); }
 run() { printf '$ %s\n' "$*"; "$@"; }
+replay() { run understudy replay "$OUT/bags/$1" "$OUT/bundle" --out "$OUT/replayed/$1"; }
 
 if [ -e "$OUT" ] && [ ! -e "$OUT/.demo" ]; then
   echo "error: $OUT exists and was not made by this demo; set DEMO_DIR to another folder" >&2
   exit 2
 fi
 rm -rf "$OUT" && mkdir -p "$OUT" && touch "$OUT/.demo"
+SCENES="$OUT/scenes" RUNS="$OUT/runs" STUDENT="$OUT/runs/student-seed${SEEDS%%,*}"
 
 say "1/7  Scenes: a seeded data set of driving scenes"
-run understudy scenes "$OUT/scenes" --drives 24 --frames 16 --val-drives 4 --seed 7
+run understudy scenes "$SCENES" --drives 84 --frames 4 --val-drives 24 --seed 7
 
-say "2/7  Teacher, student, control"
-run understudy train demo-teacher --data "$OUT/scenes" --out "$OUT/runs/teacher"
-run understudy distill demo-student --teacher "$OUT/runs/teacher" --data "$OUT/scenes" --out "$OUT/runs" --seeds "$SEEDS"
+say "2/7  Teacher, students, controls"
+run understudy train demo-teacher --data "$SCENES" --out "$RUNS/teacher"
+run understudy distill demo-student --teacher "$RUNS/teacher" --data "$SCENES" --out "$RUNS" --seeds "$SEEDS" --jobs 2
 
 say "3/7  One ONNX from raw points to boxes, quantized, packed, compiled"
-run understudy export "$OUT/runs/student-seed0" --out "$OUT/export"
-run understudy quantize "$OUT/export" --data "$OUT/scenes" --split train --frames 32
-run understudy pack "$OUT/export" --out "$OUT/bundle"
-run understudy compile "$OUT/bundle" --target cpu
+run understudy export "$STUDENT" --out "$OUT/export"
+run understudy quantize "$OUT/export" --data "$SCENES" --frames 32
+run understudy pack "$OUT/export" --out "$OUT/bundle" --ledger "$RUNS/ledger.json"
 if python -c 'import tensorrt_rtx' 2>/dev/null; then
-  run understudy compile "$OUT/bundle" --target all --precision int8
+  run understudy compile "$OUT/bundle" --target all
+else
+  run understudy compile "$OUT/bundle" --target cpu
 fi
 run understudy inspect "$OUT/bundle"
 
 say "4/7  Parity: torch, ONNX FP32, ONNX INT8 and its CPU twin, box against box"
-run understudy compare "$OUT/bundle" --data "$OUT/scenes" --split val --reference "$OUT/runs/student-seed0" --json "$OUT/parity.json"
+run understudy compare "$OUT/bundle" --data "$SCENES" --reference "$STUDENT" --json "$OUT/parity.json"
 
 say "5/7  A drive as a rosbag, replayed through the bundle"
-run understudy record "$OUT/scenes" "$OUT/bags/scenes" --split val --drive 0
-run understudy replay "$OUT/bags/scenes" "$OUT/bundle" --rig "$OUT/bags/scenes/rig.yaml" --out "$OUT/replayed/scenes"
-if [ -d "$DATA/kitti/raw" ]; then
-  for name in kitti/raw/2011_09_26 pandaset/002; do
-    bag="$OUT/bags/$(dirname "$name" | tr / -)"
-    run understudy record "$DATA/$name" "$bag"
-    run understudy replay "$bag" "$OUT/bundle" --rig "$bag/rig.yaml" --out "$OUT/replayed/$(basename "$bag")"
+run understudy record "$SCENES" "$OUT/bags/scenes" --split val --drive 0
+replay scenes
+REPLAYS=(--replay "$OUT/replayed/scenes")
+if [ -d "$DATA/kitti/raw" ] && [ -d "$DATA/pandaset/002" ]; then
+  run understudy record "$DATA/kitti/raw/2011_09_26" "$OUT/bags/kitti"
+  run understudy record "$DATA/pandaset/002" "$OUT/bags/pandaset"
+  run understudy record "$DATA/pandaset/002" "$OUT/bags/pandaset-shuffled" --layout shuffled
+  for bag in kitti pandaset pandaset-shuffled; do
+    replay "$bag"
+    REPLAYS+=(--replay "$OUT/replayed/$bag")
   done
-  run understudy record "$DATA/pandaset/002" "$OUT/bags/shuffled" --layout shuffled
-  run understudy replay "$OUT/bags/shuffled" "$OUT/bundle" --rig "$OUT/bags/shuffled/rig.yaml" --out "$OUT/replayed/shuffled"
 else
   echo "no real recordings at $DATA: set UNDERSTUDY_DATA to replay KITTI and PandaSet as well"
 fi
 
-say "6/7  Latency, stage by stage"
-run understudy latency "$OUT/bundle" --data "$OUT/scenes" --frames 100 --json "$OUT/latency.json"
+say "6/7  Latency, points to boxes: the teacher in FP32, the student in FP32 and in INT8"
+run understudy export "$RUNS/teacher" --out "$OUT/teacher-export"
+run understudy pack "$OUT/teacher-export" --out "$OUT/teacher-bundle"
+run understudy latency "$OUT/teacher-bundle" --data "$SCENES" --frames 50 --json "$OUT/latency-teacher.json"
+run understudy latency "$OUT/bundle" --data "$SCENES" --precision fp32 --json "$OUT/latency-fp32.json"
+run understudy latency "$OUT/bundle" --data "$SCENES" --json "$OUT/latency.json"
 
 say "7/7  The ledger and the report"
-run understudy evaluate "$OUT/bundle" --data "$OUT/scenes" --split val --out "$OUT/int8.json"
-run understudy report "$OUT" --out "$OUT/report.html"
+run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision uint8 --out "$OUT/uint8.json"
+run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision int8 --out "$OUT/int8.json"
+ROW="$(basename "$STUDENT")"
+run understudy ledger "$RUNS/ledger.json" --bundle "$OUT/bundle" --of "$ROW" \
+  --quantized "uint8=$OUT/uint8.json" --quantized "int8=$OUT/int8.json" \
+  --latency "teacher=$OUT/latency-teacher.json" --latency "$ROW=$OUT/latency-fp32.json" \
+  --latency "$ROW uint8=$OUT/latency.json"
+run understudy report --ledger "$RUNS/ledger.json" --data "$SCENES" \
+  --network "teacher=$RUNS/teacher" --network "student INT8=$OUT/bundle" \
+  --evaluation "teacher=$RUNS/teacher/evaluation.json" --evaluation "control=${STUDENT/student/control}/evaluation.json" \
+  --evaluation "student=$STUDENT/evaluation.json" --evaluation "student INT8=$OUT/uint8.json" \
+  --parity "$OUT/parity.json" --latency "$OUT/latency.json" --latency "$OUT/latency-fp32.json" \
+  --latency "$OUT/latency-teacher.json" "${REPLAYS[@]}" --out "$OUT/report.html"
 say "done: open $OUT/report.html"
