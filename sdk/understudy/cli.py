@@ -119,7 +119,7 @@ def main() -> None:
     except UnderstudyError as error:
         sys.exit(_refuse(str(error)))
     except _USAGE_ERROR as error:
-        sys.exit(_refuse(error.format_message()))
+        sys.exit(_refuse(error.format_message().replace("Value error, ", "")))
     except (typer.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
     except BrokenPipeError:

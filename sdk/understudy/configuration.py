@@ -67,7 +67,7 @@ def check_config(values: Any, kind: type[ConfigT], source: str, error: type[Unde
 
 def _message(text: str) -> str:
     """What a validator of ours said, without pydantic's own words before it."""
-    return text.removeprefix("Value error, ")
+    return text.removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

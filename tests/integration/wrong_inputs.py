@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.integration.cases import Case, attempt
-from tests.integration.chain import make_chain
+from tests.integration.chain import Chain, make_chain
 from tests.integration.tables.bags import BAGS, RIGS
 from tests.integration.tables.bundles import BUNDLES
 from tests.integration.tables.data import DATA, SCENES_VERB
@@ -25,14 +25,18 @@ def rows(cases: tuple[Case, ...], root: Path) -> Iterator[str]:
     for number, case in enumerate(cases):
         here = root / f"{number:03d}"
         here.mkdir()
-        outcome = attempt(case, chain, here)
-        message = " ".join(outcome.messages) or f"(status {outcome.status})"
-        message = message.replace(f"{here}/", ".../").replace(f"{chain.root}/", ".../")
+        message = f"DEFECT: {case.defect}" if case.defect else _answer(case, chain, here)
         left = textwrap.wrap(case.name, _NAME_COLUMNS - 1)
         right = textwrap.wrap(message, _COLUMNS - _NAME_COLUMNS - 2)
         for line in range(max(len(left), len(right))):
             name, words = (part[line] if line < len(part) else "" for part in (left, right))
             yield f"{name:{_NAME_COLUMNS}}| {words}"
+
+
+def _answer(case: Case, chain: Chain, here: Path) -> str:
+    outcome = attempt(case, chain, here)
+    message = " ".join(outcome.messages) or f"(status {outcome.status})"
+    return message.replace(f"{here}/", ".../").replace(f"{chain.root}/", ".../")
 
 
 def main() -> None:
