@@ -52,7 +52,7 @@ def test_configurations_cannot_be_changed():
         ("name: x\ncolour: red", r"config\.yaml: unknown key colour: wanted one of: name, inner, note; remove"),
         (
             "name: x\ninner: {rate_hz: -1}",
-            r"config\.yaml: inner\.rate_hz: found -1, wanted Input should be greater than 0",
+            r"config\.yaml: inner\.rate_hz: found -1, wanted greater than 0",
         ),
         ("name: x\ninner: {rate_hz: .inf}", r"inner\.rate_hz"),
         ("inner: {rate_hz: fast}", r"config\.yaml: name \(and 1 more\)"),
