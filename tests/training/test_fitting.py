@@ -41,7 +41,7 @@ def test_a_run_leaves_everything_and_lowers_its_loss(tmp_path, clouds):
     lines: list[str] = []
     recipe = tiny(schedule={"epochs": 6})
     detector = fit(recipe, clouds, tmp_path, say=lines.append)
-    assert len(lines) == 6
+    assert len(lines) == 6 + 1
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(6)]
     assert float(rows[-1]["detection"]) < 0.7 * float(rows[0]["detection"])

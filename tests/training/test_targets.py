@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.boxes import Boxes
-from understudy_training.losses import detection_loss, focal_loss, gather_cells
+from understudy_training.losses import DIRECTION_SHARE, detection_loss, focal_loss, gather_cells, residual_error
 from understudy_training.targets import batch_boxes, draw_gaussians, gaussian_radius, make_targets
 from understudy_training.testing import CLASSES, GRID, boxes_in
 
@@ -105,3 +105,17 @@ def test_an_empty_batch_has_finite_gradients():
 def test_gather_reads_rows_then_columns():
     dense = torch.arange(12.0).view(1, 1, 3, 4)
     assert gather_cells(dense, torch.tensor([[1 * 4 + 2]])).item() == 6
+
+
+def test_the_heading_counts_mostly_as_an_axis():
+    wanted = torch.tensor([0.0, 0.0, 0.8, 1.5, 0.6, 0.4, np.sin(0.5), np.cos(0.5)], dtype=torch.float32)
+    turned = wanted.clone()
+    turned[6:] *= -1
+    reach = 2 * (abs(np.sin(0.5)) + abs(np.cos(0.5)))
+    assert residual_error(wanted, wanted) == 0
+    assert float(residual_error(turned, wanted)) == pytest.approx(DIRECTION_SHARE * reach, rel=1e-5)
+    vanished = wanted.clone()
+    vanished[6:] = 0
+    both_ways = (residual_error(vanished, wanted) + residual_error(vanished, turned)) / 2
+    either_way = (residual_error(wanted, wanted) + residual_error(wanted, turned)) / 2
+    assert either_way < both_ways

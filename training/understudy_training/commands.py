@@ -25,7 +25,6 @@ def train(
 ) -> None:
     """Train a detector on labels alone: a teacher, or a student without one."""
     from understudy.datasets.opening import open_dataset
-    from understudy_training.checkpoint import read_record
     from understudy_training.distillation.study import load_clouds
     from understudy_training.fitting import FitOptions, fit, use_threads
     from understudy_training.recipe import read_recipe
@@ -35,7 +34,6 @@ def train(
     clouds = load_clouds(chosen, open_dataset(data, split), progress.bar)
     options = FitOptions(seed, devices, resume, bars=sys.stderr.isatty())
     fit(chosen, clouds, out, options, say=typer.echo)
-    typer.echo(read_record(out).summary(out))
 
 
 @needs("torch", "lightning", "safetensors", extra="training")

@@ -74,7 +74,7 @@ def fit(
         folder: the run folder.
         options: seed, devices, resumption.
         teaching: the teacher, or None for a run without one.
-        say: takes one line an epoch.
+        say: takes one line an epoch, and one at the end.
 
     Raises:
         InputError: when a resumption is asked for and there is nothing to resume.
@@ -94,7 +94,8 @@ def fit(
     if trainer.is_global_zero:
         record = _record(recipe, clouds, options, teaching, trainer, detector)
         spent = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
-        save_run(folder, detector, recipe, record.model_copy(update=spent))
+        saved = save_run(folder, detector, recipe, record.model_copy(update=spent))
+        say(saved.summary(folder))
     return detector.eval()
 
 

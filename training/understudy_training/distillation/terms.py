@@ -2,7 +2,7 @@
 
 `response`, `feature` and `relation` follow UniDistill (arXiv 2303.15083) with the metric sampler of
 `distillation.sampling`; `dense_response` is the quality focal loss of Generalized Focal Loss (arXiv 2006.04388) with
-the teacher's probability as the target, and L1 on the residuals wherever the teacher sees a centre. Normalizers are
+the teacher's probability as the target, and the residuals' error wherever the teacher sees a centre. Normalizers are
 max(sum of the mask, 1), so a frame without boxes gives exactly 0 from the terms that look at boxes.
 """
 
@@ -18,6 +18,7 @@ from torch.nn import functional
 from understudy.configuration import Config
 from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers
+from understudy_training.losses import residual_error
 
 Losses = dict[str, Tensor]
 Level = Literal["low", "high"]
@@ -122,7 +123,7 @@ class DenseResponseTerm(nn.Module):
         surprise = functional.binary_cross_entropy_with_logits(student.heatmap, wanted, reduction="none")
         strongest = wanted.amax(dim=1)
         seen = torch.where(strongest >= self.config.seen_from, strongest, torch.zeros_like(strongest))
-        by_residual = seen * (teacher.regression - student.regression).abs().sum(dim=1)
+        by_residual = seen * residual_error(student.regression.movedim(1, -1), teacher.regression.movedim(1, -1))
         total = seen.sum().clamp(min=1)
         return {
             "dense_class": self.config.class_weight * (distance * surprise).sum() / total,
