@@ -98,7 +98,7 @@ def test_the_table_fits_a_hundred_columns_and_says_the_verdict():
     lines = list(
         describe_ledger(ledger_of([50, 51], [40, 41], parameters=4_563_000, gmacs=3.67, teacher_shuffled=True))
     )
-    assert all(len(line) <= 100 for line in lines[:-3])
+    assert all(len(line) <= 100 for line in lines)
     text = "\n".join(lines)
     assert "4.56 M" in text
     assert text.count("gain shown") == 2

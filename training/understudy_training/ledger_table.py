@@ -15,26 +15,31 @@ _COLUMNS = 100
 def describe_ledger(ledger: Ledger) -> Iterator[str]:
     """A row per network for each overlap, then the gain and what can be said of it."""
     names = _class_names(ledger)
-    for overlap in (PRIMARY, *(other for other in OVERLAPS if other != PRIMARY)):
+    overlaps = (PRIMARY, *(other for other in OVERLAPS if other != PRIMARY))
+    for overlap in overlaps:
         yield _header(overlap, names)
         for entry in ledger.entries:
             yield _row(entry, overlap, names)
-    for overlap in OVERLAPS:
+    for overlap in overlaps:
         gain = ledger.gain(overlap)
         if gain is not None:
-            yield describe_gain(gain)
+            yield from (describe_gain(gain), describe_seeds(gain))
     if any(entry.facts.teacher_shuffled for entry in ledger.entries):
         yield "the teacher was shuffled: it answered about other frames, so no gain may be shown"
 
 
 def describe_gain(gain: Gain) -> str:
-    """One line: student minus control, its interval, the verdict."""
-    seeds = ", ".join(f"seed {seed} {value:+.1f}" for seed, value in gain.by_seed.items())
+    """Student minus control: the mean, its interval, the verdict."""
     interval = "no interval from one seed"
     if gain.interval is not None:
         interval = f"95 % interval {gain.interval[0]:+.1f} to {gain.interval[1]:+.1f}"
     title = _TITLES[gain.overlap]
-    return f"student - control, mean AP {title}: {gain.mean:+.1f} ({interval}; {seeds}): {gain.verdict}"
+    return f"gain in mean AP {title}: {gain.mean:+.1f}, {interval} over {len(gain.by_seed)} seeds: {gain.verdict}"
+
+
+def describe_seeds(gain: Gain) -> str:
+    """Student minus control, seed by seed."""
+    return f"  student - control by seed: {', '.join(f'{value:+.1f}' for value in gain.by_seed.values())}"[:_COLUMNS]
 
 
 def _class_names(ledger: Ledger) -> list[str]:
