@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -65,7 +63,8 @@ def record_bag(
 ) -> Recording:
     """Writes samples as PointCloud2, compressed images, camera info, static transforms and odometry.
 
-    Header stamps and log times are the frames' own stamps.
+    Header stamps and log times are the frames' own stamps. The bag is there when all of it is: an older one that it
+    replaces stays until then.
 
     Args:
         dataset: what to write; one rig, stamps that rise.
@@ -87,8 +86,8 @@ def record_bag(
     first = dataset[numbers[0]]
     rig = _rig_in_bag(first.rig, LAYOUTS[layout])
     counts: Counter[str] = Counter()
-    with _removed_on_error(BagWriter(out, overwrite=overwrite)) as writer:
-        rig.write(out / RIG_FILE)
+    with BagWriter(out, overwrite=overwrite) as writer:
+        rig.write(writer.folder / RIG_FILE)
         for outgoing in _outgoing(dataset, numbers, first, rig, LAYOUTS[layout], images, track):
             stamp_ns, topic, message = outgoing
             writer.write(topic, message, stamp_ns, latched=topic == STATIC_TRANSFORMS_TOPIC)
@@ -131,17 +130,6 @@ def _drive_frames(dataset: Dataset, drive: int) -> range:
         raise InputError("--drive", found=drive, wanted=f"0 to {len(drives) - 1}" if drives else "nothing; no drives")
     starts = [0, *accumulate(int(entry.num_frames) for entry in drives)]
     return range(starts[drive], starts[drive + 1])
-
-
-@contextmanager
-def _removed_on_error(writer: BagWriter) -> Iterator[BagWriter]:
-    """Half a recording is none: the data set is still there."""
-    try:
-        with writer:
-            yield writer
-    except BaseException:
-        shutil.rmtree(writer.path)
-        raise
 
 
 def _outgoing(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from understudy.messages.images import image_from_message
 from understudy.messages.outputs import detections_message, markers_message
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
-from understudy.replay_checks import refuse_other_frame_id, refuse_other_mounting
+from understudy.replay_checks import refuse_other_frame_id, refuse_other_mounting, refuse_own_bag
 from understudy.replay_summary import SUMMARY_FILE, DetectionsDigest, ReplaySummary, counted
 from understudy.synchronizer import Counts, MatchedSet, Stamped, Synchronizer, SyncPolicy
 from understudy.topics import DETECTIONS_TOPIC, MARKERS_TOPIC, image_topic, points_topic
@@ -34,6 +35,9 @@ from understudy.topics import DETECTIONS_TOPIC, MARKERS_TOPIC, image_topic, poin
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 _MOST_REASONS = 20
 _OTHER = "other reasons"
+_RATES = (0.001, 1000.0)
+_LATEST_S = 1e9
+_LONGEST_WAIT_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ReplayOptions:
 
     Attributes:
         topic: the point clouds; None takes `/sensors/<lidar>/points`, or the only such topic.
-        rate: 0 is as fast as possible, 1 as recorded, 2 twice as fast.
+        rate: 0 is as fast as possible, 1 as recorded, 2 twice as fast; from 0.001 to 1000.
         start_s: skip the bag's first seconds.
         end_s: stop this many seconds after the bag's start.
         cameras: also synchronize and decode the rig's cameras that are in the bag.
@@ -61,12 +65,14 @@ class ReplayOptions:
     policy: SyncPolicy = field(default_factory=SyncPolicy)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < float("inf"):
-            raise InputError("--rate", found=self.rate, wanted="0 (as fast as possible) or more")
-        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
-            raise InputError(
-                "--start and --end", found=f"{self.start_s} s to {self.end_s} s", wanted="0 <= start < end"
-            )
+        low, high = _RATES
+        if self.rate != 0 and not low <= self.rate <= high:
+            raise InputError("--rate", found=self.rate, wanted=f"0 (as fast as possible) or {low:g} to {high:g}")
+        end_s = _LATEST_S if self.end_s is None else self.end_s
+        if not 0 <= self.start_s < end_s <= _LATEST_S:
+            end = "the end" if self.end_s is None else f"{self.end_s:g} s"
+            wanted = f"0 <= start < end, up to {_LATEST_S:g} s"
+            raise InputError("--start and --end", found=f"{self.start_s:g} s to {end}", wanted=wanted)
 
 
 def replay_bag(
@@ -81,22 +87,23 @@ def replay_bag(
     """Runs every sweep of a bag through the pipeline and writes detections and markers with the sweeps' own stamps.
 
     A bad frame is counted with its reason and left out. Where the bag is damaged, what was read before is kept and the
-    summary says so.
+    summary says so. Any other end before the bag's, an interrupt too, leaves what was at `out` as it was.
 
     Args:
         bag: folder, or storage file.
         pipeline: student and rig.
-        out: folder of the bag of results; `replay.json` in it is the summary.
+        out: folder of the bag of results, with the summary, `replay.json`; it is there when all of it is.
         options: what to replay and how.
         track: shows progress.
         sleep: waits, where a rate was asked for.
 
     Raises:
-        BagError: when the bag cannot be opened or has no such topic.
+        BagError: when the bag cannot be opened or has no such topic, or `out` is the bag or in it.
         GeometryError: when the rig is not the bag's.
         UnderstudyError: when no frame could be used; the message gives the first reason.
     """
     options = options or ReplayOptions()
+    refuse_own_bag(bag, out)
     refuse_occupied(out, options.overwrite)
     with BagReader(bag) as reader:
         sources = _sources(reader, pipeline, options)
@@ -104,9 +111,7 @@ def replay_bag(
         if options.check_transforms:
             refuse_other_mounting(reader, pipeline)
         with _Run(reader, sources, pipeline, out, options, sleep) as run:
-            summary = run.play(track)
-    summary.write(out / SUMMARY_FILE)
-    return summary
+            return run.play(track)
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def _sources(reader: BagReader, pipeline: Pipeline, options: ReplayOptions) -> _
 
 
 class _Run:
-    """One pass over a bag; a context manager that closes the results whatever happens."""
+    """One pass over a bag; a context manager that publishes the results, or drops them when an error passes."""
 
     def __init__(
         self,
@@ -164,9 +169,11 @@ class _Run:
     def __enter__(self) -> _Run:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            self._writer.__exit__(kind, error, trace)
 
     def play(self, track: Track) -> ReplaySummary:
         """Reads, matches, detects and writes until the bag ends or is damaged."""
@@ -180,7 +187,10 @@ class _Run:
             damage = str(error)
         self._detect_all(self._synchronizer.flush())
         self._refuse_if_nothing_was_used(damage)
-        return self._summary(time.perf_counter() - started_s, damage)
+        assert self._writer is not None
+        summary = self._summary(time.perf_counter() - started_s, damage)
+        summary.write(self._writer.folder / SUMMARY_FILE)
+        return summary
 
     def _shortfall(self) -> str | None:
         """Messages that the bag promises and does not give: an index can be damaged without anyone noticing."""
@@ -212,7 +222,8 @@ class _Run:
             first_ns = message.log_time_ns if first_ns is None else first_ns
             if self._options.rate > 0:
                 due_s = (message.log_time_ns - first_ns) / 1e9 / self._options.rate
-                self._sleep(max(0.0, due_s - (time.perf_counter() - started_s)))
+                wait_s = due_s - (time.perf_counter() - started_s)
+                self._sleep(min(max(0.0, wait_s), _LONGEST_WAIT_S))
             yield message
 
     def _match(self, message: BagMessage) -> list[MatchedSet[_Arrival]]:

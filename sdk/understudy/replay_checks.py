@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,19 @@ from understudy.topics import STATIC_TRANSFORMS_TOPIC
 
 _FARTHEST_M = 0.01
 _FARTHEST_DEG = 0.1
+
+
+def refuse_own_bag(bag: Path, out: Path) -> None:
+    """Raises BagError when results would be written over the recording they are made from, or into it."""
+    source, target = bag.resolve(), out.resolve()
+    folder = source if source.is_dir() or not (source.parent / "metadata.yaml").is_file() else source.parent
+    if target in {source, *source.parents} or folder in target.parents:
+        raise BagError(
+            f"bag {out}",
+            found=f"the place of {bag}, which is read",
+            wanted="another folder",
+            remedy="choose another --out",
+        )
 
 
 def refuse_other_frame_id(reader: BagReader, topic: str, pipeline: Pipeline) -> None:

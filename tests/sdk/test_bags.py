@@ -89,11 +89,13 @@ def test_what_is_no_bag_is_refused_with_what_is_there(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag")
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes").write_text("hello")
     (tmp_path / "fake.mcap").write_text("hello")
     for path, reason in (
         (tmp_path / "absent", "nothing there"),
         (tmp_path / "folder", "an empty folder"),
         (tmp_path / "notes.txt", r"a file named \*.txt"),
+        (tmp_path / "notes", "a file without an ending"),
         (tmp_path / "fake.mcap", "rosbag2"),
     ):
         with pytest.raises(BagError, match=reason):
@@ -136,16 +138,29 @@ def test_the_same_messages_give_the_same_bytes(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_a_bag_is_closed_properly_when_an_error_passes(tmp_path: Path) -> None:
-    def fail(bag: Path) -> None:
-        with BagWriter(bag) as writer:
+def test_an_error_leaves_no_bag_and_an_older_one_as_it_was(tmp_path: Path) -> None:
+    def fail(bag: Path, overwrite: bool) -> None:
+        with BagWriter(bag, overwrite=overwrite) as writer:
             writer.write("/header", header_message(make_message, 2, "a"), 2)
-            raise RuntimeError
+            raise KeyboardInterrupt
 
-    with pytest.raises(RuntimeError):
-        fail(tmp_path / "bag")
-    with BagReader(tmp_path / "bag") as reader:
-        assert len(list(reader.messages())) == 1
+    with pytest.raises(KeyboardInterrupt):
+        fail(tmp_path / "bag", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+    bag = write_bag(tmp_path / "bag", num=3)
+    with pytest.raises(KeyboardInterrupt):
+        fail(bag, overwrite=True)
+    assert list(tmp_path.iterdir()) == [bag]
+    with BagReader(bag) as reader:
+        assert len(list(reader.messages())) == 3
+
+
+def test_what_came_in_the_way_meanwhile_stays(tmp_path: Path) -> None:
+    writer = BagWriter(tmp_path / "bag")
+    (tmp_path / "bag").mkdir()
+    with pytest.raises(BagError, match="something there already"):
+        writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
@@ -158,6 +173,12 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(BagError, match="something else than a bag"):
         BagWriter(tmp_path / "mine", overwrite=True)
+    (bag / "notes.txt").write_text("mine")
+    with pytest.raises(BagError, match=r"found notes\.txt, wanted nothing but a bag"):
+        BagWriter(bag, overwrite=True)
+    (tmp_path / "link").symlink_to(bag)
+    with pytest.raises(BagError, match="a link to"):
+        BagWriter(tmp_path / "link", overwrite=True)
 
 
 @pytest.mark.data

@@ -204,7 +204,10 @@ class TestCounters:
 
 class TestRefusals:
     def test_wrong_options(self) -> None:
-        for wrong in ({"rate": -1.0}, {"rate": float("nan")}, {"start_s": -1.0}, {"start_s": 2.0, "end_s": 1.0}):
+        rates = [{"rate": rate} for rate in (-1.0, float("nan"), float("inf"), 1e-300, 1e300)]
+        parts = [{"start_s": start_s} for start_s in (-1.0, float("nan"), float("inf"), 1e300)]
+        ends = [{"end_s": end_s} for end_s in (-1.0, 0.0, float("nan"), float("inf"))]
+        for wrong in (*rates, *parts, *ends, {"start_s": 2.0, "end_s": 1.0}):
             with pytest.raises(InputError, match="--"):
                 ReplayOptions(**wrong)  # type: ignore[arg-type]
 
@@ -255,6 +258,41 @@ class TestRefusals:
         replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(overwrite=True))
         with pytest.raises(BagError, match="--start and --end"):
             replay_bag(bag, pipeline_for(rig), tmp_path / "late", ReplayOptions(start_s=100.0))
+
+
+@pytest.mark.parametrize("place", ["bag", "bag/bag.mcap", "bag/new", "other/../bag", "bag/..", "link", "link/new"])
+@pytest.mark.parametrize("source", ["bag", "bag/bag.mcap"])
+def test_a_recording_is_never_written_over(tmp_path: Path, rig: Rig, source: str, place: str) -> None:
+    bag = write_drive(tmp_path / "bag", rig, num=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(bag)
+    with pytest.raises(BagError, match="which is read, wanted another folder"):
+        replay_bag(tmp_path / source, pipeline_for(rig), tmp_path / place, ReplayOptions(overwrite=True))
+    assert sorted(path.name for path in bag.iterdir()) == ["bag.mcap", "metadata.yaml"]
+
+
+def test_results_may_lie_beside_a_lone_storage_file(tmp_path: Path, rig: Rig) -> None:
+    bag = write_drive(tmp_path / "bag", rig, num=1)
+    (bag / "metadata.yaml").unlink()
+    assert replay_bag(bag / "bag.mcap", pipeline_for(rig), bag / "results").num_frames == 1
+
+
+def test_an_interrupt_leaves_what_was_there(tmp_path: Path, rig: Rig) -> None:
+    bag = write_drive(tmp_path / "bag", rig)
+    waits = iter(range(4))
+
+    def sleep(seconds: float) -> None:
+        if next(waits, None) is None:
+            raise KeyboardInterrupt
+
+    options = ReplayOptions(rate=100.0, overwrite=True)
+    for older in ([bag], [bag, tmp_path / "out"]):
+        with pytest.raises(KeyboardInterrupt):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out", options, sleep=sleep)
+        assert sorted(tmp_path.iterdir()) == older
+        if len(older) == 1:
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+    assert len(outputs(tmp_path / "out")) == 6
 
 
 def test_damage_in_the_middle_keeps_what_came_before(tmp_path: Path, rig: Rig) -> None:

@@ -19,7 +19,7 @@ from understudy.bundle.manifest import Contract, Fingerprints, Grid, PillarsInpu
 from understudy.bundle.onnx_facts import read_onnx_facts
 from understudy.configuration import Config, file_sha256, write_yaml
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
-from understudy.errors import EngineError
+from understudy.errors import EngineError, InputError
 from understudy.onnx_rules import check_graph
 from understudy.pillars import group_points
 from understudy_training.checkpoint import WEIGHTS, load_detector, read_record
@@ -71,13 +71,20 @@ def export_run(run: Path, out: Path) -> ExportRecord:
     """Writes `model.onnx`, `contract.yaml` and `export.yaml` of a finished run.
 
     Raises:
-        InputError: when the folder is no finished run.
+        InputError: when the folder is no finished run, or `out` is a run, whose contract would be lost.
         EngineError: when the graph breaks a rule of some runtime or departs from PyTorch.
     """
+    _refuse_run(out)
     detector, contract = load_detector(run)
     made = read_record(run)
     fingerprints = Fingerprints(recipe=made.recipe, data=made.data, weights=file_sha256(run / WEIGHTS))
     return export_detector(detector, contract, out, fingerprints)
+
+
+def _refuse_run(out: Path) -> None:
+    if (out / CONTRACT).is_file() and (out / WEIGHTS).is_file():
+        remedy = "choose another --out; its contract.yaml would be replaced"
+        raise InputError(f"{out}", found="a training run", wanted="a folder for the export", remedy=remedy)
 
 
 def export_detector(

@@ -153,7 +153,8 @@ def _refuse_unlikely(path: Path) -> None:
     if not path.exists():
         raise BagError(f"bag {path}", found="nothing there", remedy="check the path")
     if path.is_file() and path.suffix not in _STORAGES:
-        raise BagError(f"bag {path}", found=f"a file named *{path.suffix}", wanted="a folder, *.mcap or *.db3")
+        found = f"a file named *{path.suffix}" if path.suffix else "a file without an ending"
+        raise BagError(f"bag {path}", found=found, wanted="a folder, *.mcap or *.db3")
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "an empty folder"
         raise BagError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,12 +19,15 @@ from understudy.errors import BagError
 
 _VERSION = 9
 _FOREVER = QosTime(2147483647, 4294967295)
+_BESIDE = ("metadata.yaml", "rig.yaml", "replay.json")
+_STORAGES = (".mcap", ".db3", ".zstd")
 
 
 class BagWriter:
-    """A new bag; a context manager that closes it properly also when an error passes through.
+    """A new bag; a context manager that puts it in its place when all is written, and leaves nothing after an error.
 
-    The same messages in the same order give the same bytes.
+    It is written in a hidden folder beside its place, so that there is a whole bag or none, and an older bag stays
+    until then. The same messages in the same order give the same bytes.
 
     Args:
         path: folder to make.
@@ -34,14 +39,20 @@ class BagWriter:
 
     def __init__(self, path: Path, *, overwrite: bool = False, sqlite3: bool = False) -> None:
         self.path = path
+        self._overwrite = overwrite
         self._connections: dict[str, Any] = {}
         refuse_occupied(path, overwrite)
-        if path.exists():
-            shutil.rmtree(path)
-        plugin = StoragePlugin.SQLITE3 if sqlite3 else StoragePlugin.MCAP
         with bag_errors(f"bag {path}", "a place to write"):
-            self._writer = Writer(path, version=_VERSION, storage_plugin=plugin)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            plugin = StoragePlugin.SQLITE3 if sqlite3 else StoragePlugin.MCAP
+            self._writer = Writer(self._staging / path.name, version=_VERSION, storage_plugin=plugin)
             self._writer.open()
+
+    @property
+    def folder(self) -> Path:
+        """Where the bag lies until it is closed; what else belongs into it is written here."""
+        return self._staging / self.path.name
 
     def write(self, topic: str, message: Any, log_time_ns: int, *, latched: bool = False) -> None:
         """Appends a message of the type store's classes.
@@ -69,10 +80,39 @@ class BagWriter:
         self._writer.write(self._connections[topic], log_time_ns, raw)
 
     def close(self) -> None:
-        """Writes index and metadata; a second call does nothing."""
-        if self._writer.storage is not None:
+        """Writes index and metadata and puts the bag in its place; a second call does nothing.
+
+        Raises:
+            BagError: when it cannot be written, or something came to be in its place meanwhile.
+        """
+        if self._writer.storage is None:
+            return
+        try:
             with bag_errors(f"bag {self.path}", "a place to write"):
                 self._writer.close()
+            refuse_occupied(self.path, self._overwrite)
+            with bag_errors(f"bag {self.path}", "a place to write"):
+                self._publish()
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Drops what was written; what was in the place of the bag stays."""
+        try:
+            with suppress(Exception):
+                self._writer.close()
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _publish(self) -> None:
+        """The older bag goes last: whoever interrupts this has the one or the other."""
+        if not self.path.exists():
+            self.folder.rename(self.path)
+            return
+        old = self._staging.with_name(f"{self._staging.name}-old")
+        self.path.rename(old)
+        self.folder.rename(self.path)
+        shutil.rmtree(old)
 
     def __enter__(self) -> Self:
         return self
@@ -80,17 +120,31 @@ class BagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
 
 
 def refuse_occupied(path: Path, overwrite: bool) -> None:
-    """Raises BagError when something is at `path`, unless it is a bag that may go."""
+    """Raises BagError when something is at `path`, unless it is a bag that may go.
+
+    It goes as a whole, so nothing of someone else's may be in it.
+    """
+    if path.is_symlink():
+        found, remedy = f"a link to {path.readlink()}", "name the folder itself"
+        raise BagError(f"bag {path}", found=found, wanted="a bag or nothing", remedy=remedy)
     if not path.exists():
         return
     if not overwrite:
         raise BagError(f"bag {path}", found="something there already", remedy="choose another name or say --overwrite")
     if not (path / "metadata.yaml").is_file():
         raise BagError(f"bag {path}", found="something else than a bag", wanted="a bag or nothing")
+    entries = sorted(path.iterdir())
+    strangers = [entry.name for entry in entries if entry.name not in _BESIDE and entry.suffix not in _STORAGES]
+    if strangers:
+        remedy = "move it away or choose another name; the whole folder would go"
+        raise BagError(f"bag {path}", found=", ".join(strangers[:5]), wanted="nothing but a bag", remedy=remedy)
 
 
 def _qos(latched: bool) -> Qos:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ from understudy.errors import BundleError
 
 _MAX_BYTES = 8 << 30
 _MAX_ENTRIES = 1000
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def is_archive(path: Path) -> bool:
@@ -46,7 +48,7 @@ def extracted(archive: Path) -> Path:
     """Folder with the zip's contents, in the cache, keyed by the zip's hash.
 
     Raises:
-        BundleError: when it is not a zip, is damaged, or an entry would land outside the folder.
+        BundleError: when it is not a zip, is damaged, an entry would land outside the folder, or there is no room.
     """
     folder = _cache_folder() / file_sha256(archive)[:32]
     if folder.is_dir():
@@ -73,6 +75,11 @@ def _extract(archive: Path, folder: Path) -> None:
             _refuse_unsafe(archive, entries)
             stream.extractall(folder, entries)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            remedy = "make room, or set XDG_CACHE_HOME to a folder on another disk"
+            raise BundleError(
+                f"{folder.parent}", found=error.strerror, wanted=f"room to unpack {archive}", remedy=remedy
+            ) from error
         raise BundleError(
             f"{archive}", found=str(error) or "not a zip", wanted="a bundle folder or its zip", remedy="pack it again"
         ) from error

@@ -149,6 +149,6 @@ def _frame_keys(root: Path, split: str | None) -> list[str]:
     lists = root.parent / "ImageSets"
     path = lists / f"{split}.txt"
     if not path.is_file():
-        found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "no lists in ImageSets"
-        raise InputError(f"{root.parent}: split {split}", found=found, wanted="one of these, or all")
+        known = [*sorted(entry.stem for entry in lists.glob("*.txt")), "all"]
+        raise InputError(f"{root.parent}: split {split}", found=f"no {path}", wanted=" or ".join(known))
     return read_text(path).split()

@@ -45,7 +45,8 @@ ARRAYS = {
 class DriveEntry(Config):
     """One drive of the data set."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    """Its folder in `drives`."""
     split: Literal["train", "val"]
     num_frames: int = Field(ge=1)
 

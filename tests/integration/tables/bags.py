@@ -14,9 +14,6 @@ REPLAY_CHAIN = "replay {bag} {bundle} --out {here}/out"
 BAG = copy("bag")
 MILLIMETRES = np.array([1000, 1000, 1000, 1], np.float32)
 
-TOO_SLOW = "ReplayOptions lets a rate pass that no clock can wait for: a traceback, and half a bag left"
-NOT_FINITE = "ReplayOptions lets --start and --end pass that are not finite: a traceback"
-OWN_BAG = "replay_bag lets --out --overwrite be the bag it reads: the recording is lost"
 
 BAGS = (
     Case("bag missing", REPLAY, ("bag: found nothing there", "check the path")),
@@ -144,13 +141,13 @@ BAGS = (
     ),
     Case("rate negative", REPLAY_CHAIN + " --rate -1", ("--rate: found -1.0", "wanted 0")),
     Case("rate not a number", REPLAY_CHAIN + " --rate nan", ("--rate: found nan",)),
-    Case("rate of centuries", REPLAY_CHAIN + " --rate 1e-300", ("--rate",), defect=TOO_SLOW),
+    Case("rate of centuries", REPLAY_CHAIN + " --rate 1e-300", ("--rate",)),
     Case("threads without end", REPLAY_CHAIN + " --threads 100000", ("threads: found 100000", "up to 1024")),
     Case("start after the bag's end", REPLAY_CHAIN + " --start 1000", ("no sweeps", "check --start and --end")),
-    Case("start is infinite", REPLAY_CHAIN + " --start inf", ("--start",), defect=NOT_FINITE),
-    Case("start not a number", REPLAY_CHAIN + " --start nan", ("--start",), defect=NOT_FINITE),
+    Case("start is infinite", REPLAY_CHAIN + " --start inf", ("--start",)),
+    Case("start not a number", REPLAY_CHAIN + " --start nan", ("--start",)),
     Case("end before start", REPLAY_CHAIN + " --start 5 --end 2", ("--start and --end", "0 <= start < end")),
-    Case("end not a number", REPLAY_CHAIN + " --end nan", ("--end",), defect=NOT_FINITE),
+    Case("end not a number", REPLAY_CHAIN + " --end nan", ("--end",)),
     Case("threads 0", REPLAY_CHAIN + " --threads 0", ("threads: found 0, wanted 1 or more",)),
     Case("precision unknown", REPLAY_CHAIN + " --precision int3", ("precision: found int3", "fp32 or")),
     Case("precision the bundle lacks", REPLAY_CHAIN + " --precision fp16", ("precision fp16", "fp32 or int8 or uint8")),
@@ -171,14 +168,12 @@ BAGS = (
         "replay {here}/bag {bundle} --out {here}/bag --overwrite",
         ("bag", "another"),
         (BAG,),
-        defect=OWN_BAG,
     ),
     Case(
         "replay over its own bag, said otherwise",
         "replay {here}/bag/bag.mcap {bundle} --out {here}/run/../bag --overwrite",
         ("bag", "another"),
         (BAG, copy("run")),
-        defect=OWN_BAG,
     ),
     Case("replay into a place that cannot be", "replay {bag} {bundle} --out /dev/null/out", ("/dev/null/out",)),
     Case("replay without --out", "replay {bag} {bundle}", ("--out",)),

@@ -138,6 +138,13 @@ VERBS = (
         (RUN, remove("run/run.json")),
     ),
     Case("export into a file", "export {run} --out {here}/notes", ("notes", "check the path"), (write("notes", "x"),)),
+    Case("export into nothing", "export {run} --out ''", ("--out: found an empty name",)),
+    Case(
+        "export into the run",
+        "export {here}/run --out {here}/run",
+        ("run: found a training run", "choose another --out"),
+        (RUN,),
+    ),
     Case("export into a place that cannot be", "export {run} --out /dev/null/new", ("/dev/null/new",)),
     Case("quantize on no frames", QUANTIZE + " --frames 0", ("calibration frames: found 0 asked for",), (EXPORT,)),
     Case(

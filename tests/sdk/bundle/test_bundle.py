@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -183,6 +185,18 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as stream:
         stream.writestr(entry, "/etc/passwd")
     assert "leaves the bundle" in refusal_of(archive)
+
+
+def test_a_full_disk_is_not_the_zips_fault(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write_archive(folder, tmp_path / "bundle.zip")
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    said = refusal_of(archive)
+    assert said.startswith(f"{tmp_path / 'cache'}")
+    assert "found No space left on device, wanted room to unpack" in said
+    assert "XDG_CACHE_HOME" in said
+    assert not list((tmp_path / "cache").rglob(".extract-*"))
 
 
 def test_a_damaged_zip_is_refused(folder: Path, tmp_path: Path) -> None:

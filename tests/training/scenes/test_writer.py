@@ -95,6 +95,28 @@ def test_overwrites_scenes_but_nothing_else(made: Path, tmp_path: Path) -> None:
     assert (other / "thesis.txt").read_text() == "years of work"
 
 
+def test_overwriting_leaves_what_others_put_beside_the_scenes(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make_scenes(SMALL, out)
+    for name in ("drives/notes.txt", "drives/0000/frames/notes.npz", "drives/0002/mine/000000.npz"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    make_scenes(SMALL.model_copy(update={"num_drives": 2}), out, overwrite=True)
+    left = {name for name in digests(out) if "notes" in name or "0002" in name}
+    assert left == {"drives/notes.txt", "drives/0000/frames/notes.npz", "drives/0002/mine/000000.npz"}
+
+
+def test_scenes_that_were_not_finished_may_be_made_anew(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    write_drive(SMALL.model_copy(update={"num_frames": 1}), 0, out)
+    make_scenes(SMALL, out, overwrite=True)
+    assert digests(out) == digests(made)
+    (out / "dataset.yaml").write_text("kind: warehouse")
+    with pytest.raises(InputError, match="nothing was removed"):
+        make_scenes(SMALL, out, overwrite=True)
+    assert len(digests(out)) == len(digests(made))
+
+
 def test_refuses_a_file_and_a_folder_it_cannot_make(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="found a file"):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.configuration import write_yaml
+from understudy.configuration import read_yaml, write_yaml
 from understudy.datasets.scenes import CAMERA, DESCRIPTION_FILE, RIG_FILE, DriveEntry, ScenesDescription
 from understudy.errors import InputError
 from understudy.images import encode_jpeg, encode_png
@@ -24,6 +25,8 @@ from understudy_training.scenes.sensors import build_rig
 
 _MM_PER_M = 1000.0
 _MAX_DEPTH_MM = 65535
+_MADE = re.compile(r"\d{4,}/(frames/\d{6,}\.npz|camera/\d{6,}\.jpg|(depth|classes)/\d{6,}\.png)")
+"""Files that `write_drive` makes, by their paths in `drives`."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ def drive_name(number: int) -> str:
 def write_drive(config: SceneConfig, number: int, out: Path) -> tuple[int, int]:
     """Writes one drive's folder; the numbers of points and of actors seen in it."""
     folder = out / "drives" / drive_name(number)
-    (folder / "frames").mkdir(parents=True)
+    (folder / "frames").mkdir(parents=True, exist_ok=True)
     if config.camera is not None:
-        (folder / CAMERA).mkdir()
+        (folder / CAMERA).mkdir(exist_ok=True)
     num_points = num_seen = 0
     for frame, moment in enumerate(Drive(config, number)):
         _write_frame(folder / "frames" / f"{frame:06d}.npz", moment)
@@ -100,12 +103,27 @@ def _prepare(out: Path, overwrite: bool) -> None:
 
 
 def _remove_scenes(out: Path) -> None:
-    """Removes an older data set of scenes, and nothing else."""
-    if not (out / DESCRIPTION_FILE).is_file() and not (out / "drives").is_dir():
+    """Removes an older data set of scenes, finished or not, and nothing of anyone else's."""
+    drives = out / "drives"
+    entries = sorted(drives.rglob("*"), reverse=True) if drives.is_dir() else []
+    files = [path for path in entries if path.is_symlink() or not path.is_dir()]
+    made = [path for path in files if _MADE.fullmatch(path.relative_to(drives).as_posix())]
+    is_unfinished = [path.name for path in out.iterdir()] == ["drives"] and bool(made) and made == files
+    if not is_unfinished and not _is_described(out):
         raise InputError(f"{out}", found="a folder that holds no scenes", remedy="choose another; nothing was removed")
-    shutil.rmtree(out / "drives", ignore_errors=True)
-    for name in (DESCRIPTION_FILE, RIG_FILE):
-        (out / name).unlink(missing_ok=True)
+    for path in (out / DESCRIPTION_FILE, out / RIG_FILE, *made):
+        path.unlink(missing_ok=True)
+    for folder in [path for path in entries if path.is_dir() and not path.is_symlink()]:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _is_described(out: Path) -> bool:
+    """Whether a folder's description is one of ours, of whatever version."""
+    try:
+        return read_yaml(out / DESCRIPTION_FILE).get("kind") == "scenes"
+    except InputError:
+        return False
 
 
 def _write_drives(config: SceneConfig, out: Path, workers: int) -> Iterator[tuple[int, int]]:
