@@ -20,7 +20,7 @@ class Boxes:
     """Oriented boxes in one frame (ego unless said otherwise), arrays of equal length, checked at birth.
 
     Attributes:
-        geometry: `(N, 7)` float32: x, y, z of the centre, length along the box's x, width along its y, height (metres),
+        geometry: `(N, 7)` float32: x, y, z of the center, length along the box's x, width along its y, height (meters),
             yaw counter-clockwise about z (radians).
         labels: `(N,)` int32, index into `class_names`.
         class_names: the classes the labels count in.

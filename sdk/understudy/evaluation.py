@@ -1,4 +1,4 @@
-"""How well a detector does on a labelled data set: the one path over every frame, then average precision."""
+"""How well a detector does on a labeled data set: the one path over every frame, then average precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from understudy.boxes import Boxes
 from understudy.bundle.manifest import Contract, Grid
 from understudy.configuration import Config, check_config, write_json
-from understudy.datasets.dataset import Dataset, PartlyLabelled, Sample
+from understudy.datasets.dataset import Dataset, PartlyLabeled, Sample
 from understudy.datasets.files import read_json
 from understudy.datasets.selection import spread_evenly
 from understudy.engines.opening import OpenedModel
@@ -120,7 +120,7 @@ def evaluate(
     subject: str = "detector",
     track: Track = silent,
 ) -> Evaluation:
-    """Runs the detector over the labelled frames and scores what it says.
+    """Runs the detector over the labeled frames and scores what it says.
 
     Args:
         pipeline_for: gives the detector for a rig, such as `Pipeline.with_rig`; called anew only when the rig changes.
@@ -182,7 +182,7 @@ def at_score_threshold(contract: ContractT, score: float = EVALUATED_SCORE) -> C
 
 
 def renamed(boxes: Boxes, class_names: Sequence[str]) -> Boxes:
-    """The boxes of these classes, labelled by this order of names; boxes of other classes are dropped."""
+    """The boxes of these classes, labeled by this order of names; boxes of other classes are dropped."""
     index = {name: label for label, name in enumerate(class_names)}
     table = np.array([index.get(name, -1) for name in boxes.class_names], np.int32)
     labels = table[boxes.labels]
@@ -205,7 +205,7 @@ def _scored(
         found, wanted = ", ".join(detections.class_names), ", ".join(dataset.class_names)
         raise InputError("classes of the detector", found=found, wanted=f"at least one of the data set's: {wanted}")
     detections, truths = renamed(detections, shared), renamed(truths, shared)
-    excused = ~dataset.labelled(sample, detections) if isinstance(dataset, PartlyLabelled) else None
+    excused = ~dataset.labeled(sample, detections) if isinstance(dataset, PartlyLabeled) else None
     ignored = None if settings.grid is None else ~_inside(settings.grid, truths)
     return ScoredFrame(detections, truths, ignored, excused)
 

@@ -17,7 +17,7 @@ class PointCloud:
     """One LiDAR sweep as the sensor gave it.
 
     Attributes:
-        points: `(N, 4)` float32, C-contiguous: x, y, z in metres in the *sensor's* frame and the raw intensity in the
+        points: `(N, 4)` float32, C-contiguous: x, y, z in meters in the *sensor's* frame and the raw intensity in the
             sensor's own scale (the rig's `intensity_scale` is the raw value that means 1). May hold NaN points.
         stamp_ns: time of the sweep's reference, integer nanoseconds.
         frame_id: name of the sensor's frame, as in the message header; empty when unknown.

@@ -39,7 +39,7 @@ def iou_3d(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float
 
 
 def bev_intersection_m2(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Area that the footprints share, `(N, M)` square metres; arguments and errors as in `bev_iou`."""
+    """Area that the footprints share, `(N, M)` square meters; arguments and errors as in `bev_iou`."""
     return _intersections(a, b)[2]
 
 

@@ -81,7 +81,7 @@ def numba_is_installed() -> bool:
 
 
 def _bounds(grid: Grid) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32]:
-    """Lower corner, upper end of z and cells per metre, rounded to float32 once, so that both paths round alike."""
+    """Lower corner, upper end of z and cells per meter, rounded to float32 once, so that both paths round alike."""
     (x_low_m, _), (y_low_m, _), (z_low_m, z_high_m) = grid.x_range_m, grid.y_range_m, grid.z_range_m
     cells_per_m = np.float32(1.0 / grid.cell_m)
     return np.float32(x_low_m), np.float32(y_low_m), np.float32(z_low_m), np.float32(z_high_m), cells_per_m

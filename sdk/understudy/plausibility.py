@@ -27,14 +27,14 @@ def refuse_impossible_mounting(rig: Rig, name: str, lidar: Lidar) -> None:
             f"rig {rig.name}: LiDAR {name} height above the road",
             found=f"{z_m:g} m",
             wanted=f"0 to {_HIGHEST_M:g} m",
-            remedy="ego is on the ground, z up, in metres; correct translation_m",
+            remedy="ego is on the ground, z up, in meters; correct translation_m",
         )
     if max(abs(x_m), abs(y_m)) > _FARTHEST_MOUNTING_M:
         raise GeometryError(
             f"rig {rig.name}: LiDAR {name} position",
             found=f"x {x_m:g} m, y {y_m:g} m",
             wanted=f"within {_FARTHEST_MOUNTING_M:g} m of the vehicle",
-            remedy="translation_m is in metres, in ego",
+            remedy="translation_m is in meters, in ego",
         )
 
 
@@ -47,7 +47,7 @@ def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: flo
         intensity_scale: raw intensity that means 1, or None when the student does not look at intensity.
 
     Raises:
-        FrameError: when there is no finite point, or none farther than a metre (a blocked sensor).
+        FrameError: when there is no finite point, or none farther than a meter (a blocked sensor).
         GeometryError: when distances or intensities are in another unit than the rig says.
     """
     sample = _finite_sample(cloud.points, sensor)
@@ -57,14 +57,14 @@ def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: flo
             f"cloud of {sensor}",
             found=f"no point farther than {reach_m.max():.3g} m",
             wanted=f"points beyond {_NEAREST_M:g} m",
-            remedy="the sensor is blocked or its points are not in metres",
+            remedy="the sensor is blocked or its points are not in meters",
         )
     if np.count_nonzero(reach_m > _FARTHEST_M) * 2 > len(reach_m):
         raise GeometryError(
             f"cloud of {sensor}",
             found=f"most points beyond {_FARTHEST_M:g} m",
-            wanted="metres",
-            remedy="the points look like millimetres; convert them in the driver",
+            wanted="meters",
+            remedy="the points look like millimeters; convert them in the driver",
         )
     if intensity_scale is not None:
         _refuse_impossible_intensity(sample[3], sensor, intensity_scale)

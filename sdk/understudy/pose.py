@@ -14,7 +14,7 @@ _ORTHONORMAL_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """A rigid transform `target_from_source` (REP 103: metres, right-handed, x forward, y left, z up).
+    """A rigid transform `target_from_source` (REP 103: meters, right-handed, x forward, y left, z up).
 
     Attributes:
         rotation: `(3, 3)` float64, orthonormal with determinant +1.

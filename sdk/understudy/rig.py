@@ -78,7 +78,7 @@ class Camera(Config):
         return np.array([[self.fx_px, 0.0, self.cx_px], [0.0, self.fy_px, self.cy_px], [0.0, 0.0, 1.0]])
 
     def project(self, points_ego: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """`(N, 3)` ego points to `(N, 2)` pixels (u right, v down) and `(N,)` depths in metres; no distortion."""
+        """`(N, 3)` ego points to `(N, 2)` pixels (u right, v down) and `(N,)` depths in meters; no distortion."""
         points = self.ego_from_sensor.pose().inverse().apply(points_ego)
         depth_m = points[:, 2]
         safe_depth_m = np.where(np.abs(depth_m) < 1e-9, 1e-9, depth_m)

@@ -102,7 +102,7 @@ def frame_of(cloud: PointCloud, sensor: str = "lidar") -> Frame:
 
 
 def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_intensity: bool = False) -> Contract:
-    """A detector of four classes on a grid of 32 x 32 cells of a metre.
+    """A detector of four classes on a grid of 32 x 32 cells of a meter.
 
     Args:
         kind: "points" or "pillars".
@@ -192,7 +192,7 @@ def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:
     """Writes a real ONNX from raw points to boxes, with the names, dtypes and operators of an exported student.
 
     Occupancy by ScatterND, two convolutions, 3x3 peaks, TopK of 16; no matrix product, so every target takes it. A
-    dense block of points becomes a box of its class's usual size at the cell's centre. It does not look at intensity.
+    dense block of points becomes a box of its class's usual size at the cell's center. It does not look at intensity.
     """
     import onnx
 

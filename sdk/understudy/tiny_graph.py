@@ -154,7 +154,7 @@ def _detections(
 
 
 def _coordinate(graph: _Graph, name: str, index: str, low_m: float, cell_m: float) -> str:
-    """`(K, 1)` centre of a cell along one axis, in metres."""
+    """`(K, 1)` center of a cell along one axis, in meters."""
     value = graph.add("Cast", [index], f"{name}_index", to=TensorProto.FLOAT)
     scaled = graph.add("Mul", [value, graph.constant(f"{name}_cell", _f32(cell_m))], f"{name}_scaled")
     center = graph.add("Add", [scaled, graph.constant(f"{name}_first", _f32(low_m + cell_m / 2))], f"{name}_flat")

@@ -67,7 +67,7 @@ def test_rig_and_doctor(shell: Shell, tmp_path: Path) -> None:
 
 def test_wrong_input_is_one_line_and_exit_code_two(shell: Shell, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle").folder
-    simple_rig(height_m=1730).write(tmp_path / "millimetres.yaml")
+    simple_rig(height_m=1730).write(tmp_path / "millimeters.yaml")
     (tmp_path / "file.zip").write_bytes(b"x")
     for words, message in [
         (("inspect", tmp_path / "absent"), "nothing there"),
@@ -78,7 +78,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(shell: Shell, tmp_path: Path)
         (("compile", bundle, "--target", "rtx", "--precision", "uint8"), "silently clips"),
         (("pack", tmp_path / "absent", "--out", tmp_path / "out"), "contract.yaml: found no such file"),
         (("rig", tmp_path / "absent.yaml"), "no such file"),
-        (("rig", tmp_path / "millimetres.yaml"), "found 1730 m"),
+        (("rig", tmp_path / "millimeters.yaml"), "found 1730 m"),
     ]:
         status, out, err = shell(*words)
         assert (status, out) == (2, ""), words

@@ -49,7 +49,7 @@ def test_configurations_cannot_be_changed():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\ncolour: red", r"config\.yaml: unknown key colour: wanted one of: name, inner, note; remove"),
+        ("name: x\ncolor: red", r"config\.yaml: unknown key color: wanted one of: name, inner, note; remove"),
         (
             "name: x\ninner: {rate_hz: -1}",
             r"config\.yaml: inner\.rate_hz: found -1, wanted greater than 0",

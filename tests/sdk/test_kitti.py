@@ -21,7 +21,7 @@ from understudy.datasets.kitti import CAMERA, EGO_FROM_LIDAR, LIDAR, KittiDatase
 from understudy.datasets.kitti_raw import KittiRawDataset
 from understudy.errors import GeometryError, InputError
 
-# Points in the sweep, in the picture and in each box, mean overlap of projected and labelled 2D box: counted by the
+# Points in the sweep, in the picture and in each box, mean overlap of projected and labeled 2D box: counted by the
 # README of the recordings, independently of this code.
 TABLE = {
     "000000": (115_384, 20_285, [376], 0.89),
@@ -110,15 +110,15 @@ def test_samples_hold_our_classes_and_their_points(dataset):
     np.testing.assert_allclose(sample.boxes.num_points, [191, 19, 5, 25], atol=9)
     assert len(dataset[2].boxes) == 1, "Misc has no class of ours"
     assert sample.frame.images[CAMERA].pixels.shape == (sample.rig.cameras[CAMERA].height_px, 1242, 3)
-    assert dataset.labelled(sample, sample.boxes).all()
+    assert dataset.labeled(sample, sample.boxes).all()
     behind = Boxes(sample.boxes.geometry * np.float32([-1, 1, 1, 1, 1, 1, 1]), sample.boxes.labels, CLASS_NAMES)
-    assert not dataset.labelled(sample, behind).any()
+    assert not dataset.labeled(sample, behind).any()
     bottoms_m = sample.boxes.geometry[:, 2] - sample.boxes.geometry[:, 5] / 2
     assert np.abs(bottoms_m).max() < 1.1, "objects stand on the road, which is z = 0"
 
 
 @pytest.mark.data
-def test_what_lies_in_a_region_marked_dont_care_is_not_labelled(dataset):
+def test_what_lies_in_a_region_marked_dont_care_is_not_labeled(dataset):
     sample, objects = dataset[1], dataset.objects("000001")
     camera = sample.rig.cameras[CAMERA]
     region = objects.boxes_px[objects.types.index("DontCare")]
@@ -126,7 +126,7 @@ def test_what_lies_in_a_region_marked_dont_care_is_not_labelled(dataset):
     ray = [(u_px - camera.cx_px) / camera.fx_px, (v_px - camera.cy_px) / camera.fy_px, 1.0]
     center = camera.ego_from_sensor.pose().apply(40 * np.array(ray))
     box = np.concatenate([center, [4, 2, 1.5, 0]]).astype(np.float32)[None]
-    assert not dataset.labelled(sample, Boxes(box, np.int32([0]), CLASS_NAMES)).any()
+    assert not dataset.labeled(sample, Boxes(box, np.int32([0]), CLASS_NAMES)).any()
 
 
 @pytest.mark.data
@@ -244,7 +244,7 @@ def test_a_picture_cut_short_is_refused_when_looked_at(damaged):
 
 
 @pytest.mark.data
-def test_without_a_label_folder_frames_are_unlabelled(damaged):
+def test_without_a_label_folder_frames_are_unlabeled(damaged):
     shutil.rmtree(damaged / "training" / "label_2")
     assert KittiDataset(damaged)[0].boxes is None
 

@@ -153,7 +153,7 @@ BAD_FRAMES: dict[str, tuple[Frame, type[UnderstudyError], str]] = {
     "empty": (with_points(lambda points: points[:0]), FrameError, "found 0 points"),
     "too many": (with_points(lambda points: np.tile(points, (76, 1))), FrameError, "found 152000 points"),
     "all NaN": (with_points(lambda points: points * np.float32(np.nan)), FrameError, "none finite"),
-    "millimetres": (with_points(lambda points: points * np.float32(1000)), GeometryError, "millimetres"),
+    "millimeters": (with_points(lambda points: points * np.float32(1000)), GeometryError, "millimeters"),
     "blocked": (with_points(lambda points: points * np.float32(0.01)), FrameError, "blocked"),
     "other frame": (frame_of(cloud(frame_id="base_link")), GeometryError, "found base_link, wanted lidar"),
 }
@@ -201,7 +201,7 @@ def test_the_only_finite_point_is_found() -> None:
 BAD_RIGS: dict[str, tuple[Rig, str]] = {
     "no LiDAR": (Rig(name="blind", sensors={}), "found no LiDAR"),
     "below the road": (simple_rig(height_m=-0.4), "height above the road: found -0.4 m"),
-    "millimetres": (simple_rig(height_m=1730), "height above the road: found 1730 m"),
+    "millimeters": (simple_rig(height_m=1730), "height above the road: found 1730 m"),
     "two LiDARs": (
         Rig(name="two", sensors={name: simple_rig().lidars["lidar"] for name in ("front", "rear")}),
         "found front, rear, wanted one by name",

@@ -125,8 +125,8 @@ def test_refuses_another_schema(folder: Path) -> None:
 
 
 def test_refuses_an_unknown_key(folder: Path) -> None:
-    describe(folder, colour="red")
-    assert "unknown key colour" in refusal(folder)
+    describe(folder, color="red")
+    assert "unknown key color" in refusal(folder)
 
 
 def test_refuses_an_unknown_split(folder: Path) -> None:

@@ -44,10 +44,10 @@ class Draw:
 
     def boxes(self, boxes: Boxes) -> Boxes:
         """Ego boxes, changed as the points inside them are."""
-        centres = self.points(np.pad(boxes.geometry[:, :3], ((0, 0), (0, 1))))[:, :3]
+        centers = self.points(np.pad(boxes.geometry[:, :3], ((0, 0), (0, 1))))[:, :3]
         sign = -1.0 if self.flip_y else 1.0
         yaw_rad = wrap_angle(sign * boxes.geometry[:, 6:7] + self.turn_rad)
-        geometry = np.hstack([centres, boxes.geometry[:, 3:6] * self.scale, yaw_rad]).astype(np.float32)
+        geometry = np.hstack([centers, boxes.geometry[:, 3:6] * self.scale, yaw_rad]).astype(np.float32)
         return replace(boxes, geometry=geometry, velocities_mps=None)
 
 

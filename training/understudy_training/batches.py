@@ -23,7 +23,7 @@ from understudy_training.targets import BoxBatch, batch_boxes
 
 @dataclass(frozen=True, eq=False)
 class LabelledCloud:
-    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labelled in it."""
+    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labeled in it."""
 
     points: NDArray[np.float32]
     boxes: Boxes
@@ -67,8 +67,8 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
     """
     name, sensor = sample.rig.lidar(lidar)
     if sample.boxes is None or name not in sample.frame.clouds:
-        found = "no labelled boxes" if sample.boxes is None else f"no cloud of {name}"
-        raise InputError(f"sample {sample.key}", found=found, wanted="a labelled cloud", remedy="choose another split")
+        found = "no labeled boxes" if sample.boxes is None else f"no cloud of {name}"
+        raise InputError(f"sample {sample.key}", found=found, wanted="a labeled cloud", remedy="choose another split")
     raw = sample.frame.clouds[name].points
     raw = raw[np.isfinite(raw[:, :3]).all(axis=1)]
     points = np.empty_like(raw)
@@ -78,13 +78,13 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
 
 
 def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
-    """The farthest point from ego that an augmentation may bring onto the grid, in metres."""
+    """The farthest point from ego that an augmentation may bring onto the grid, in meters."""
     corner = np.hypot(np.abs(grid.x_range_m).max(), np.abs(grid.y_range_m).max())
     return float(corner / (augmentation.scale_range[0] if augmentation else 1.0))
 
 
 class Clouds:
-    """The samples of a data set as labelled clouds: kept in memory when told to, else read each time."""
+    """The samples of a data set as labeled clouds: kept in memory when told to, else read each time."""
 
     def __init__(self, dataset: Dataset, lidar: str | None, reach_m: float, max_frames: int | None) -> None:
         if len(dataset) == 0:

@@ -47,7 +47,7 @@ class Parity(Config):
     matched_share: float = Field(ge=0, le=1)
     """Rows that ONNX Runtime has too: same class, every number within the largest departure."""
     largest_departure: float = Field(ge=0)
-    """Over matched rows: metres, radians or score."""
+    """Over matched rows: meters, radians or score."""
 
 
 class ExportRecord(Config):

@@ -1,4 +1,4 @@
-"""The detection loss: penalty-reduced focal loss on the heat-map, absolute errors of the residuals at centre cells."""
+"""The detection loss: penalty-reduced focal loss on the heat-map, absolute errors of the residuals at center cells."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class DetectionLoss:
 
 
 def focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Penalty-reduced focal loss (CornerNet, alpha 2, beta 4), divided by the number of centres.
+    """Penalty-reduced focal loss (CornerNet, alpha 2, beta 4), divided by the number of centers.
 
     Args:
         logits: `(B, K, h, w)`.
-        target: `(B, K, h, w)` in [0, 1]; exactly 1 at centres.
+        target: `(B, K, h, w)` in [0, 1]; exactly 1 at centers.
         weight: `(B, 1, h, w)`, 0 where background is not asked for.
     """
     logits = logits.float()
     probability = logits.sigmoid()
-    centre = target.eq(1)
+    center = target.eq(1)
     hit = (1 - probability) ** 2 * functional.logsigmoid(logits)
     miss = (1 - target) ** 4 * probability**2 * functional.logsigmoid(-logits) * weight
-    return -torch.where(centre, hit, miss).sum() / centre.sum().clamp(min=1)
+    return -torch.where(center, hit, miss).sum() / center.sum().clamp(min=1)
 
 
 def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 
 def regression_loss(regression: Tensor, targets: Targets) -> Tensor:
-    """`residual_error` at the centre cells, mean over boxes; 0 without boxes."""
+    """`residual_error` at the center cells, mean over boxes; 0 without boxes."""
     error = residual_error(gather_cells(regression, targets.cells).float(), targets.regression)
     return torch.where(targets.mask, error, torch.zeros_like(error)).sum() / targets.mask.sum().clamp(min=1)
 

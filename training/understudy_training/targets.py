@@ -1,4 +1,4 @@
-"""What the centre head is asked for: Gaussian heat-maps and box residuals at the centre cells (CenterPoint)."""
+"""What the center head is asked for: Gaussian heat-maps and box residuals at the center cells (CenterPoint)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from understudy.bundle.manifest import Grid
 
 @dataclass(frozen=True, eq=False)
 class BoxBatch:
-    """Labelled boxes of a batch in ego, padded to the same number.
+    """Labeled boxes of a batch in ego, padded to the same number.
 
     Attributes:
-        geometry: `(B, N, 7)` float32: x, y, z, length, width, height (metres), yaw (radians).
+        geometry: `(B, N, 7)` float32: x, y, z, length, width, height (meters), yaw (radians).
         labels: `(B, N)` int64, index into the student's classes.
         valid: `(B, N)` bool: a box to be found.
         ignored: `(B, N)` bool: a box that too few points hit; neither to be found nor background.
@@ -40,12 +40,12 @@ class Targets:
     """What the head should say, on the output map of `h` rows (along y) and `w` columns (along x).
 
     Attributes:
-        heatmap: `(B, K, h, w)` float32 in [0, 1], 1 at the centre cell of a box of that class.
+        heatmap: `(B, K, h, w)` float32 in [0, 1], 1 at the center cell of a box of that class.
         background: `(B, 1, h, w)` float32: 0 around ignored boxes, where nothing is asked, else 1.
-        regression: `(B, N, 8)` float32: dx, dy in cells from the lower corner of the centre cell, z, log l, log w,
+        regression: `(B, N, 8)` float32: dx, dy in cells from the lower corner of the center cell, z, log l, log w,
             log h, sin yaw, cos yaw.
-        cells: `(B, N)` int64: `row * w + column` of the centre cell; 0 where `mask` is False.
-        mask: `(B, N)` bool: the box is valid and its centre is on the map.
+        cells: `(B, N)` int64: `row * w + column` of the center cell; 0 where `mask` is False.
+        mask: `(B, N)` bool: the box is valid and its center is on the map.
     """
 
     heatmap: Tensor
@@ -58,7 +58,7 @@ class Targets:
 def batch_boxes(samples: Sequence[Boxes], class_names: Sequence[str], grid: Grid, min_points: int) -> BoxBatch:
     """Pads the boxes of several frames to the same number.
 
-    Boxes of other classes and those centred off the grid are left out; those hit too rarely are marked as ignored.
+    Boxes of other classes and those centered off the grid are left out; those hit too rarely are marked as ignored.
     """
     rows = [_rows_of(boxes, class_names, grid, min_points) for boxes in samples]
     most = max([len(geometry) for geometry, _, _ in rows] + [1])
@@ -85,7 +85,7 @@ def _rows_of(
 
 
 def gaussian_radius(length_cells: Tensor, width_cells: Tensor, overlap: float) -> Tensor:
-    """How far a centre may move, in whole cells, with the box still overlapping itself by `overlap`.
+    """How far a center may move, in whole cells, with the box still overlapping itself by `overlap`.
 
     The rule of CornerNet in its widely copied form (the denominators are not scaled), the least of three cases.
     """
@@ -104,7 +104,7 @@ def make_targets(
     """The targets of a batch.
 
     Args:
-        boxes: labelled boxes in ego.
+        boxes: labeled boxes in ego.
         grid: the detector's input grid.
         stride: input cells per output cell.
         num_classes: K.
@@ -146,11 +146,11 @@ def _shape_targets(geometry: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def draw_gaussians(
     row: Tensor, column: Tensor, radius: Tensor, channels: Tensor, mask: Tensor, shape: tuple[int, int, int, int]
 ) -> Tensor:
-    """Gaussians of width (2 radius + 1) / 6 in windows of `radius` cells around each centre, overlaps by maximum.
+    """Gaussians of width (2 radius + 1) / 6 in windows of `radius` cells around each center, overlaps by maximum.
 
     Args:
-        row: `(B, N)` of the centre cells.
-        column: `(B, N)` of the centre cells.
+        row: `(B, N)` of the center cells.
+        column: `(B, N)` of the center cells.
         radius: `(B, N)` in cells.
         channels: `(B, N)` int64, which channel of the map each is drawn on.
         mask: `(B, N)` bool, the ones to draw.

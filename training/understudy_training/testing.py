@@ -24,10 +24,10 @@ RIG = Rig(
 def boxes_in(generator: np.random.Generator, count: int) -> Boxes:
     """Boxes on the ground, anywhere on the grid, each with the 60 points that `points_of` gives it."""
     labels = generator.integers(0, len(CLASSES), count).astype(np.int32)
-    centres = generator.uniform(-10, 10, (count, 2))
+    centers = generator.uniform(-10, 10, (count, 2))
     sizes = SIZES_M[labels]
     yaw_rad = generator.uniform(-np.pi, np.pi, (count, 1))
-    geometry = np.hstack([centres, sizes[:, 2:] / 2, sizes, yaw_rad]).astype(np.float32)
+    geometry = np.hstack([centers, sizes[:, 2:] / 2, sizes, yaw_rad]).astype(np.float32)
     return Boxes(geometry, labels, CLASSES, num_points=np.full(count, 60, np.int32))
 
 

@@ -52,7 +52,7 @@ def _rewrite_pair(graph: Any, quantize: Any, is_non_negative: bool) -> None:
 def _carry_pairs_up(graph: Any) -> None:
     """Repeats a pair on the inputs of what only moves values, so that the convolutions before it stay in integers.
 
-    Quantizing before or after a concatenation, a nearest-neighbour resize or a maximum gives the same numbers.
+    Quantizing before or after a concatenation, a nearest-neighbor resize or a maximum gives the same numbers.
     """
     waiting = [node for node in graph.node if node.op_type == QUANTIZE]
     while waiting:

@@ -26,11 +26,11 @@ def bundle_card(bundle: Bundle) -> str:
         ("input", _input(manifest)),
         ("tensors in", _tensors(manifest.inputs)),
         ("tensors out", _tensors(manifest.outputs)),
-        *_labelled("models", _models(bundle)),
-        *_labelled("engines", _engines(bundle)),
-        *_labelled("tolerances", _tolerances(manifest)),
-        *_labelled("made from", _fingerprints(manifest)),
-        *_labelled("ledger", _ledger(manifest.ledger)),
+        *_labeled("models", _models(bundle)),
+        *_labeled("engines", _engines(bundle)),
+        *_labeled("tolerances", _tolerances(manifest)),
+        *_labeled("made from", _fingerprints(manifest)),
+        *_labeled("ledger", _ledger(manifest.ledger)),
     ]
     return card(f"bundle {manifest.name}: every hash verified", rows)
 
@@ -47,7 +47,7 @@ def engine_line(record: EngineRecord) -> str:
     return ", ".join(parts)
 
 
-def _labelled(label: str, values: Iterator[str]) -> list[Row]:
+def _labeled(label: str, values: Iterator[str]) -> list[Row]:
     """Rows of which only the first carries the label."""
     rows = [("", value) for value in values] or [("", "none")]
     return [(label, rows[0][1]), *rows[1:]]

@@ -1,4 +1,4 @@
-"""The verb `evaluate`: average precision of a bundle or a training run on a labelled data set."""
+"""The verb `evaluate`: average precision of a bundle or a training run on a labeled data set."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class KittiCalibration:
 
     Attributes:
         camera_matrix: `(3, 3)` intrinsics of camera 2 in pixels.
-        camera2_from_rect: the baseline that hides in the fourth column of P2, in metres.
+        camera2_from_rect: the baseline that hides in the fourth column of P2, in meters.
         rect_from_lidar: R0_rect after Tr_velo_to_cam.
     """
 

@@ -21,7 +21,7 @@ class Sample:
         key: name of the frame within its data set, stable over runs.
         frame: what the sensors saw.
         rig: the rig it was seen with (KITTI's differs from frame to frame).
-        boxes: labelled boxes in ego, or None when the frame has no labels.
+        boxes: labeled boxes in ego, or None when the frame has no labels.
         segments: class of each point, by LiDAR name; empty when there are none.
     """
 
@@ -51,8 +51,8 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
-class PartlyLabelled(Protocol):
+class PartlyLabeled(Protocol):
     """A data set that labels only a part of what its sensors see, such as what lies in a camera's picture."""
 
-    def labelled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
-        """`(N,)`: whether an object at each box would have been labelled."""
+    def labeled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
+        """`(N,)`: whether an object at each box would have been labeled."""

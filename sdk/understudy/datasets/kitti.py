@@ -46,7 +46,7 @@ class KittiDataset:
         split: a list in `ImageSets/`, or None for every frame that has a sweep.
 
     Frames are single: stamps are synthetic, 0.1 s apart by frame number. Where `label_2` is absent, samples carry no
-    boxes. Only what camera 2 sees is labelled; `labelled` says so of boxes.
+    boxes. Only what camera 2 sees is labeled; `labeled` says so of boxes.
 
     Raises:
         InputError: when the folder or split is missing; at access, when a file is missing or malformed.
@@ -74,7 +74,7 @@ class KittiDataset:
         return len(self._keys)
 
     def __getitem__(self, index: int) -> Sample:
-        """The frame, with points counted in each labelled box."""
+        """The frame, with points counted in each labeled box."""
         key = self._keys[index]
         stamp_ns = int(key) * _FRAME_PERIOD_NS
         cloud = PointCloud(read_float_records(self._sweep_path(key), 4), stamp_ns, LIDAR)
@@ -95,7 +95,7 @@ class KittiDataset:
         path = self._path("label_2", key, "txt")
         return parse_objects(read_text(path), f"{path}")
 
-    def labelled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
+    def labeled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
         """`(N,)`: whether a box's center lies in camera 2's picture, outside the regions marked DontCare."""
         camera = sample.rig.cameras[CAMERA]
         pixels, depth_m = camera.project(boxes.geometry[:, :3])

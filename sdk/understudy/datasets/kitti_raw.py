@@ -40,7 +40,7 @@ class KittiRawDataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Our four classes, though nothing is labelled."""
+        """Our four classes, though nothing is labeled."""
         return CLASS_NAMES
 
     @property

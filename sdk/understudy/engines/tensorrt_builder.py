@@ -37,7 +37,7 @@ def build_rtx_engine(bundle: Bundle, precision: Precision, target: str) -> tuple
         Its record, and whether it was built now.
 
     Raises:
-        EngineError: when the graph, the library or the target refuse, or the precision was not honoured.
+        EngineError: when the graph, the library or the target refuse, or the precision was not honored.
     """
     refuse_uint8_in_tensorrt(precision, "tensorrt")
     profile = profile_of(bundle)
@@ -70,13 +70,13 @@ def _filled(shape: tuple[int | str, ...], size: int) -> tuple[int, ...]:
 
 def _refuse_other_precision(model: Path, precision: Precision, built: BuiltEngine) -> None:
     types = {dtype for kinds in built.layer_types.values() for dtype in kinds}
-    honoured = {
+    honored = {
         "fp32": not types & {"INT8", "HALF"},
         "fp16": "HALF" in types,
         "int8": built.num_int8_convolutions > 0,
         "uint8": False,
     }
-    if not honoured[precision]:
+    if not honored[precision]:
         raise EngineError(
             f"{model}: precision",
             found=f"types {', '.join(sorted(types))}; {built.num_int8_convolutions} of {built.num_convolutions} "

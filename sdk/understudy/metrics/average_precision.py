@@ -96,7 +96,7 @@ class ClassPrecision:
         overlap: which overlap decided.
         range_m: [low, high) from ego, from above.
         iou_threshold: overlap from which a detection counted.
-        num_truths: labelled objects that count.
+        num_truths: labeled objects that count.
         num_detections: detections that count, correct or not.
         num_correct: detections that took a truth.
         ap_percent: average precision, or None without truths.
@@ -125,7 +125,7 @@ def average_precision(
     """
     settings = settings or MetricSettings()
     if not frames:
-        raise InputError("average precision", found="no frames", wanted="at least one labelled frame")
+        raise InputError("average precision", found="no frames", wanted="at least one labeled frame")
     class_names = frames[0].truths.class_names
     if any(frame.truths.class_names != class_names for frame in frames):
         raise InputError("average precision", found="frames over different classes", wanted="the same classes in all")

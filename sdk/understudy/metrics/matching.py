@@ -1,4 +1,4 @@
-"""Which detection stands for which labelled object: the greedy rule that average precision rests on."""
+"""Which detection stands for which labeled object: the greedy rule that average precision rests on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ScoredFrame:
 
     Attributes:
         detections: boxes with scores.
-        truths: labelled boxes; `num_points` decides which count, where it is known.
+        truths: labeled boxes; `num_points` decides which count, where it is known.
         ignored: `(len(truths),)` truths that shall not count for another reason, or None.
         excused: `(len(detections),)` detections that are no false alarm even if they take nothing, or None: for data
             sets that label only a part of what the sensors see.

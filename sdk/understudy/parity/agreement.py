@@ -24,7 +24,7 @@ class Agreement:
 
     Attributes:
         labels: `(P,)` class of each pair.
-        deviations: `(P, 4)` float64, a column per name in `MEASURES`: distance of the centres, largest difference of
+        deviations: `(P, 4)` float64, a column per name in `MEASURES`: distance of the centers, largest difference of
             length, width and height, difference of yaw (modulo 2 pi: a box that faces backwards is wrong), difference
             of score; all absolute.
         missing: `(M,)` class of each reference box without a partner.

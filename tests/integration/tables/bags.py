@@ -12,7 +12,7 @@ from tests.integration.damage import POINTS, bag, copy, cut, edit, fields, point
 REPLAY = "replay {here}/bag {bundle} --out {here}/out"
 REPLAY_CHAIN = "replay {bag} {bundle} --out {here}/out"
 BAG = copy("bag")
-MILLIMETRES = np.array([1000, 1000, 1000, 1], np.float32)
+MILLIMETERS = np.array([1000, 1000, 1000, 1], np.float32)
 
 
 BAGS = (
@@ -64,10 +64,10 @@ BAGS = (
         (bag(lambda message: replace(message, header=replace(message.header, frame_id="roof"))),),
     ),
     Case(
-        "cloud in millimetres",
+        "cloud in millimeters",
         REPLAY,
-        ("none of 3 sweeps", "beyond 1000 m", "wanted metres", "look like millimetres"),
-        (bag(points(lambda values: values * MILLIMETRES)),),
+        ("none of 3 sweeps", "beyond 1000 m", "wanted meters", "look like millimeters"),
+        (bag(points(lambda values: values * MILLIMETERS)),),
     ),
     Case("all clouds empty", REPLAY, ("none of 3 sweeps", "at least one"), (bag(points(lambda values: values[:0])),)),
     Case(
@@ -208,9 +208,9 @@ RIGS = (
         (RIG, edit("bag/rig.yaml", **{LIDAR + "ego_from_sensor__rotation_wxyz": [1.0, 0.0, 0.0]})),
     ),
     Case(
-        "rig LiDAR mounted in millimetres",
+        "rig LiDAR mounted in millimeters",
         REPLAY_RIG,
-        ("height above the road: found 1800 m, wanted 0 to 5 m", "in metres"),
+        ("height above the road: found 1800 m, wanted 0 to 5 m", "in meters"),
         (RIG, edit("bag/rig.yaml", **{LIDAR + "ego_from_sensor__translation_m": [0.0, 0.0, 1800.0]})),
     ),
     Case(

@@ -51,8 +51,8 @@ BUNDLES = (
     Case(
         "manifest with an unknown key",
         INSPECT,
-        ("manifest.yaml: unknown key colour", "one of: name", "remove or correct it"),
-        (BUNDLE, edit("bundle/manifest.yaml", colour="red")),
+        ("manifest.yaml: unknown key color", "one of: name", "remove or correct it"),
+        (BUNDLE, edit("bundle/manifest.yaml", color="red")),
     ),
     Case(
         "manifest not YAML",

@@ -22,8 +22,8 @@ TRAINING = (
     Case(
         "recipe with an unknown key",
         TRAIN,
-        ("recipe.yaml: unknown key colour",),
-        (RECIPE, edit("recipe.yaml", colour=1)),
+        ("recipe.yaml: unknown key color",),
+        (RECIPE, edit("recipe.yaml", color=1)),
     ),
     Case(
         "recipe with a negative learning rate",
@@ -47,7 +47,7 @@ TRAINING = (
     Case(
         "train on data without labels",
         TRAIN.replace("{scenes}", "{here}/kitti") + " --split all",
-        ("no labelled boxes",),
+        ("no labeled boxes",),
         (RECIPE, copy("kitti"), remove("kitti/training/label_2")),
     ),
     Case("train on a split that is not there", TRAIN + " --split test", ("split test", "train, val"), (RECIPE,)),

@@ -91,7 +91,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: edited(folder, lambda values: values.pop("schema_version")),
         "schema_version: found none, wanted 1",
     ),
-    "unknown key": (lambda folder: edited(folder, lambda values: values.update(colour="red")), "unknown key colour"),
+    "unknown key": (lambda folder: edited(folder, lambda values: values.update(color="red")), "unknown key color"),
     "missing key": (lambda folder: edited(folder, lambda values: values.pop("grid")), "grid"),
     "no classes": (lambda folder: edited(folder, lambda values: values.update(classes=[])), "classes"),
     "threshold of two": (

@@ -193,8 +193,8 @@ def test_an_unreadable_sidecar_is_named(bundle: Bundle) -> None:
     compiled(bundle, "cpu")
     (sidecar,) = bundle.engines_folder.glob("*.yaml")
     values = yaml.safe_load(sidecar.read_text())
-    sidecar.write_text(yaml.safe_dump({**values, "colour": "red"}))
-    with pytest.raises(EngineError, match="unknown key colour"):
+    sidecar.write_text(yaml.safe_dump({**values, "color": "red"}))
+    with pytest.raises(EngineError, match="unknown key color"):
         known_engines(bundle)
 
 

@@ -23,7 +23,7 @@ from understudy_training.scenes.ray_casting import (
     CYLINDER,
     ELLIPSOID,
     NOTHING,
-    ON_KERB,
+    ON_CURB,
     ON_MARKING,
     ON_ROAD,
     ON_SIDEWALK,
@@ -77,13 +77,13 @@ def test_losses_grow_with_range_and_incidence() -> None:
 
 
 def test_every_ground_code_has_a_row() -> None:
-    assert -1 - min(NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_KERB) == len(GROUND_CLASS) - 1
+    assert -1 - min(NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_CURB) == len(GROUND_CLASS) - 1
     assert GROUND_CLASS[-1 - ON_ROAD] == GROUND_CLASS[-1 - ON_MARKING] == POINT_CLASSES.index("road")
     assert GROUND_CLASS[-1 - ON_SIDEWALK] == POINT_CLASSES.index("sidewalk")
 
 
 def wall(distance_m: float) -> tuple[Solids, Array]:
-    """A grey wall 20 m wide and high, facing the vehicle."""
+    """A gray wall 20 m wide and high, facing the vehicle."""
     one = np.ones(1, np.float32)
     solids = Solids(
         *(np.zeros((1, 1, 4)), np.zeros(1, int), np.array([BOX]), np.zeros((1, 3)), np.array([[1.0, 10.0, 10.0]])),
@@ -147,14 +147,14 @@ def test_round_shapes() -> None:
     assert shoot((10, 0, 9), (10, 0, 0), CYLINDER, (10, 0, 5, 2, 1, 1, 0))[0] == pytest.approx(3)
 
 
-def test_ground_has_a_kerb() -> None:
+def test_ground_has_a_curb() -> None:
     section = CrossSection(lanes=1, lane_m=3.0, bike_m=1.0, parking_m=0.0, sidewalk_m=3.0)
     pieces = build_road(np.array([-50.0, 0.0, 0.0]), [(100.0, 0.0)], section).pieces()
     assert shoot((0, 0, 2), (0, 2.0, 0), pieces=pieces)[1] == ON_ROAD
     distance, surface, _ = shoot((0, 0, 2), (0, 5.0, 0.12), pieces=pieces)
     assert surface == ON_SIDEWALK
     assert distance == pytest.approx(np.hypot(5.0, 1.88), abs=1e-4)
-    assert shoot((0, 0, 2), (0, 4.0, 0.06), pieces=pieces)[1] == ON_KERB
+    assert shoot((0, 0, 2), (0, 4.0, 0.06), pieces=pieces)[1] == ON_CURB
 
 
 def test_roads_meet_their_own_pieces() -> None:

@@ -9,7 +9,7 @@ from understudy_training.models.backbone import ConvBlock
 from understudy_training.models.config import Head
 
 REGRESSION_CHANNELS = ("dx", "dy", "z_m", "log_length", "log_width", "log_height", "sin_yaw", "cos_yaw")
-"""dx, dy: from the output cell's lower corner, in output cells; z: of the box's center; logarithms of metres."""
+"""dx, dy: from the output cell's lower corner, in output cells; z: of the box's center; logarithms of meters."""
 
 _RARE_CENTER_LOGIT = -2.19
 """Probability 0.1 at the start, so that the many empty cells do not swamp the first steps (Lin et al. 2017)."""

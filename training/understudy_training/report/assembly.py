@@ -29,7 +29,7 @@ class Pictures:
     """What to draw.
 
     Attributes:
-        dataset: labelled frames.
+        dataset: labeled frames.
         networks: bundles or run folders by name, at most 2.
         num_frames: how many frames.
     """

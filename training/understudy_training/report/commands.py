@@ -13,7 +13,7 @@ from understudy.cli import needs
 @needs("torch", "matplotlib", "jinja2", extra="training")
 def report(
     ledger: Path = typer.Option(..., "--ledger", help="Ledger that `understudy distill` wrote."),
-    data: Path = typer.Option(..., "--data", help="Labelled data set for the pictures."),
+    data: Path = typer.Option(..., "--data", help="Labeled data set for the pictures."),
     networks: list[str] = typer.Option(
         ..., "--network", metavar="NAME=BUNDLE_OR_RUN", help="Network to draw; up to 2."
     ),

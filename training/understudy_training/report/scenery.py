@@ -24,7 +24,7 @@ def scenery_section(dataset: Dataset, networks: Mapping[str, Path], num_frames: 
     """Bird's-eye pictures of frames spread over the data set, one panel per network.
 
     Args:
-        dataset: labelled frames.
+        dataset: labeled frames.
         networks: bundles or run folders by name.
         num_frames: how many pictures.
         track: progress.
@@ -38,7 +38,7 @@ def scenery_section(dataset: Dataset, networks: Mapping[str, Path], num_frames: 
         panels = [_panel(name, color, sample, network.detections[number]) for color, (name, network) in colored]
         images.append(draw_birds_eye(panels, reach_m))
     text = (
-        "Grey: points, darker where higher. Green: labels with at least 5 points. Blue and orange: what each network "
+        "Gray: points, darker where higher. Green: labels with at least 5 points. Blue and orange: what each network "
         "says above its score threshold; the stroke points where the object heads. The triangle is the vehicle.",
     )
     return Section("Seen from above", text, images=tuple(images))

@@ -33,7 +33,7 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """A labelled thing: class, shape and track."""
+    """A labeled thing: class, shape and track."""
 
     label: int
     shape: Shape

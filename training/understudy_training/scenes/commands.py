@@ -19,7 +19,7 @@ def scenes(
     val_drives: int = typer.Option(2, help="How many of the drives are held out for validation."),
     seed: int = typer.Option(0, help="The same seed gives the same bytes."),
     beams: int = typer.Option(32, help="LiDAR: 16 (VLP-16), 32 (VLP-32C) or 64 (HDL-64E)."),
-    range_m: float = typer.Option(70.0, help="Range of the LiDAR and of the labels, in metres."),
+    range_m: float = typer.Option(70.0, help="Range of the LiDAR and of the labels, in meters."),
     camera: bool = typer.Option(True, "--camera/--no-camera", help="With a front camera."),
     depth: bool = typer.Option(False, "--depth", help="Also write depth and class of each pixel."),
     workers: int = typer.Option(2, min=1, help="Drives made at a time."),

@@ -28,7 +28,7 @@ class CameraConfig(Config):
     fov_deg: float = Field(80.0, gt=20, lt=140)
     """Horizontal field of view."""
     noise: float = Field(3.0, ge=0)
-    """Standard deviation of the pixel noise, in grey levels."""
+    """Standard deviation of the pixel noise, in gray levels."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     ground_truth: bool = False
     """Also write depth and class of each pixel as PNG."""
@@ -40,7 +40,7 @@ class LidarConfig(Config):
     beams: Literal[16, 32, 64] = 32
     azimuth_steps: int = Field(1080, ge=90, le=4096)
     range_m: float = Field(70.0, ge=10, le=200)
-    """Farthest return; actors are labelled as far."""
+    """Farthest return; actors are labeled as far."""
     range_noise_m: float = Field(0.02, ge=0, le=0.1)
     """Standard deviation of the measured range."""
 

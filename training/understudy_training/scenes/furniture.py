@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Choice = tuple[int, Callable[[np.random.Generator], shapes.Shape], float]
 """Point class, builder and weight."""
 
-_AT_KERB: tuple[Choice, ...] = (
+_AT_CURB: tuple[Choice, ...] = (
     (POLE, shapes.lamp, 0.22),
     (POLE, shapes.sign, 0.16),
     (POLE, shapes.bollard, 0.18),
@@ -83,7 +83,7 @@ class Furnishing:
         front_m = section.half_width_m + section.sidewalk_m + 1.2
         for side in (-1, 1):
             self.build_houses(road, reach, side)
-            self.line(road, reach, side * (section.half_width_m + 0.45), _AT_KERB, (1.5, 9.0), self.pieces, 0.0)
+            self.line(road, reach, side * (section.half_width_m + 0.45), _AT_CURB, (1.5, 9.0), self.pieces, 0.0)
             self.line(road, reach, side * front_m, _AT_FRONT, (1.5, 8.0), self.pieces, 0.0)
             if section.parking_m:
                 self.line(road, reach, side * section.parking_offset_m, _IN_PARKING, (15.0, 60.0), others, 3.0)

@@ -15,7 +15,7 @@ from understudy_training.scenes.ray_casting import NOTHING, Hits, cast
 from understudy_training.scenes.windows import corners, lidar_windows
 
 GROUND_CLASS = np.array([OTHER, ROAD, ROAD, SIDEWALK, VEGETATION, SIDEWALK], np.uint8)
-"""Point class of each ground code: row `-1 - code` (nothing, road, marking, sidewalk, terrain, kerb)."""
+"""Point class of each ground code: row `-1 - code` (nothing, road, marking, sidewalk, terrain, curb)."""
 _GROUND_REFLECTIVITY = np.array([0.0, 0.12, 0.55, 0.25, 0.22, 0.28], np.float32)
 _GROUND_FUZZ_M = np.array([0.0, 0.0, 0.0, 0.0, 0.02, 0.0], np.float32)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from understudy_training.scenes.roads import SIDEWALK_HEIGHT_M
 
 BOX, ELLIPSOID, CYLINDER = 0, 1, 2
-NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_KERB = -1, -2, -3, -4, -5, -6
+NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_CURB = -1, -2, -3, -4, -5, -6
 """Values of `Hits.surface` below zero: no hit, or a kind of ground."""
 
 _MARKING_HALF_M = 0.07
@@ -71,7 +71,7 @@ def cast(
 
 @_compiled
 def ground_code(pieces, x, y):  # type: ignore[no-untyped-def]
-    """What kind of ground lies at a point: one of the ON_ codes (never ON_KERB)."""
+    """What kind of ground lies at a point: one of the ON_ codes (never ON_CURB)."""
     code, roads = ON_TERRAIN, 0
     for k in range(len(pieces)):
         length, bend, half, walk = pieces[k, 3], pieces[k, 4], pieces[k, 5], pieces[k, 6]
@@ -155,14 +155,14 @@ def _cast_ground(origin, directions, pieces, max_range_m, distance, surface, nor
             if code in (ON_ROAD, ON_MARKING):
                 code, t = ground_code(pieces, ox + low * dx, oy + low * dy), low
                 if code in (ON_SIDEWALK, ON_TERRAIN):
-                    code, t, up = ON_KERB, _kerb(pieces, ox, oy, dx, dy, high, low), 0.0
+                    code, t, up = ON_CURB, _curb(pieces, ox, oy, dx, dy, high, low), 0.0
             if t < max_range_m:
                 distance[i, j], surface[i, j] = t, code
                 _set_ground_normal(normal, i, j, dx, dy, up)
 
 
 @_compiled
-def _kerb(pieces, ox, oy, dx, dy, on_road, behind):  # type: ignore[no-untyped-def]
+def _curb(pieces, ox, oy, dx, dy, on_road, behind):  # type: ignore[no-untyped-def]
     for _ in range(6):
         middle = 0.5 * (on_road + behind)
         code = ground_code(pieces, ox + middle * dx, oy + middle * dy)

@@ -1,4 +1,4 @@
-"""Streets as center lines of straight and circular pieces, with lanes, parking strips, kerbs and sidewalks beside."""
+"""Streets as center lines of straight and circular pieces, with lanes, parking strips, curbs and sidewalks beside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CrossSection:
         lane_m: width of a traffic lane.
         bike_m: width of the bicycle lane beside them.
         parking_m: width of the parking strip beside that; 0 where there is none.
-        sidewalk_m: width of the sidewalk behind the kerb.
+        sidewalk_m: width of the sidewalk behind the curb.
     """
 
     lanes: int
@@ -33,7 +33,7 @@ class CrossSection:
 
     @property
     def half_width_m(self) -> float:
-        """From the center line to the kerb."""
+        """From the center line to the curb."""
         return self.lanes * self.lane_m + self.bike_m + self.parking_m
 
     def lane_offset_m(self, lane: int) -> float:

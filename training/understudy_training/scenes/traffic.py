@@ -82,7 +82,7 @@ def fill_bike_lanes(traffic: Traffic, road: Road, span: tuple[float, float]) -> 
 
 
 def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others: Array) -> None:
-    """Cars, vans and trucks parked at the kerb, clear of the `others` roads' pieces."""
+    """Cars, vans and trucks parked at the curb, clear of the `others` roads' pieces."""
     if road.section.parking_m == 0.0:
         return
     rng = traffic.rng
@@ -122,7 +122,7 @@ def fill_sidewalks(traffic: Traffic, road: Road, span: tuple[float, float]) -> N
 
 
 def _sidewalk_m(road: Road, place: float) -> float:
-    """From the center line to a place across the sidewalk: 0 at the kerb, 1 at the houses."""
+    """From the center line to a place across the sidewalk: 0 at the curb, 1 at the houses."""
     return road.section.half_width_m + place * road.section.sidewalk_m
 
 

@@ -37,7 +37,7 @@ class Made:
     num_frames: int
     num_points: int
     num_seen: int
-    """Labelled actors with five returns or more, over all frames."""
+    """Labeled actors with five returns or more, over all frames."""
     seconds: float
 
     @property
@@ -190,6 +190,6 @@ def _write_png(file: Path, values: NDArray[np.uint8] | NDArray[np.uint16]) -> No
 
 
 def _depth_mm(picture: Picture) -> NDArray[np.uint16]:
-    """`(H, W)` millimetres along the optical axis; 0 in the sky and beyond 65.5 m."""
+    """`(H, W)` millimeters along the optical axis; 0 in the sky and beyond 65.5 m."""
     depth_mm = np.rint(picture.depth_m * _MM_PER_M)
     return np.where(depth_mm <= _MAX_DEPTH_MM, depth_mm, 0).astype(np.uint16)
