@@ -195,7 +195,7 @@ def test_the_command_evaluates_a_bundle_on_real_frames(data_root, tmp_path):
     assert read_evaluation(out) == record, "equal inputs give equal records"
     refused = CliRunner().invoke(build_app(), arguments)
     assert isinstance(refused.exception, InputError)
-    assert "split val: found train" in str(refused.exception)
+    assert "split val: found no " in str(refused.exception)
 
 
 def test_paths_that_hold_no_model_are_refused(tmp_path):

@@ -46,7 +46,7 @@ def replay(
     topic: str | None = typer.Option(None, "--topic", help="Point clouds to use."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig they come from."),
     cameras: bool = typer.Option(False, "--cameras", help="Also synchronize and decode the rig's cameras."),
-    rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded."),
+    rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded; up to 1000."),
     start: float = typer.Option(0.0, "--start", help="Seconds of the bag to skip."),
     end: float | None = typer.Option(None, "--end", help="Second of the bag to stop at."),
     precision: str = typer.Option("", "--precision", help="fp32, fp16, int8 or uint8; the CPU's best when left out."),
