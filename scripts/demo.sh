@@ -3,7 +3,7 @@
 set -euo pipefail
 OUT="${DEMO_DIR:-demo}"
 DATA="${UNDERSTUDY_DATA:-../shared/data}"
-SEEDS="${DEMO_SEEDS:-0,1,2}"
+SEEDS="${DEMO_SEEDS:-0,1,2,3,4}"
 STARTED=$SECONDS
 say() { printf '\n\033[1m%s\033[0m  [%ds]\n' "$1" $((SECONDS - STARTED)); }
 run() { printf '$ %s\n' "$*"; "$@"; }
@@ -16,8 +16,9 @@ fi
 rm -rf "$OUT" && mkdir -p "$OUT" && touch "$OUT/.demo"
 SCENES="$OUT/scenes" RUNS="$OUT/runs" STUDENT="$OUT/runs/student-seed${SEEDS%%,*}"
 
-say "1/7  Scenes: a seeded data set of driving scenes"
-run understudy scenes "$SCENES" --drives 84 --frames 4 --val-drives 24 --seed 7
+say "1/7  Scenes: many short drives to learn from, and one longer drive with a camera to replay"
+run understudy scenes "$SCENES" --drives 288 --frames 2 --val-drives 48 --range-m 45 --no-camera --seed 7
+run understudy scenes "$OUT/drive" --drives 2 --frames 40 --val-drives 1 --seed 8
 
 say "2/7  Teacher, students, controls"
 run understudy train demo-teacher --data "$SCENES" --out "$RUNS/teacher"
@@ -38,7 +39,7 @@ say "4/7  Parity: torch, ONNX FP32, ONNX INT8 and its CPU twin, box against box"
 run understudy compare "$OUT/bundle" --data "$SCENES" --reference "$STUDENT" --json "$OUT/parity.json"
 
 say "5/7  A drive as a rosbag, replayed through the bundle"
-run understudy record "$SCENES" "$OUT/bags/scenes" --split val --drive 0
+run understudy record "$OUT/drive" "$OUT/bags/scenes" --split val
 replay scenes
 REPLAYS=(--replay "$OUT/replayed/scenes")
 if [ -d "$DATA/kitti/raw" ] && [ -d "$DATA/pandaset/002" ]; then
@@ -63,7 +64,7 @@ run understudy latency "$OUT/bundle" --data "$SCENES" --json "$OUT/latency.json"
 say "7/7  The ledger and the report"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision uint8 --out "$OUT/uint8.json"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision int8 --out "$OUT/int8.json"
-ROW="$(basename "$STUDENT")"
+ROW="student, seed ${SEEDS%%,*}"
 run understudy ledger "$RUNS/ledger.json" --bundle "$OUT/bundle" --of "$ROW" \
   --quantized "uint8=$OUT/uint8.json" --quantized "int8=$OUT/int8.json" \
   --latency "teacher=$OUT/latency-teacher.json" --latency "$ROW=$OUT/latency-fp32.json" \

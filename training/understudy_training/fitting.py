@@ -260,8 +260,7 @@ class EpochLines(Callback):
         if trainer.logger is not None:
             trainer.logger.log_metrics(means, step=trainer.global_step)
         if not self.options.bars:
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if "share" not in name)
-            self.say(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {losses}  {seconds:.1f} s")
+            self.say(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_losses(means)}  {seconds:.1f} s")
 
     def _append(self, row: dict[str, Any]) -> None:
         fresh = row["epoch"] == 0 or not self.path.exists()
@@ -270,6 +269,14 @@ class EpochLines(Callback):
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _losses(means: dict[str, float]) -> str:
+    """The detection loss in its parts and the teacher's terms as one sum; each term stands in `metrics.csv`."""
+    own = {name: means[name] for name in ("heatmap", "regression", "detection")}
+    taught = [value for name, value in means.items() if name not in own and "share" not in name]
+    shown = own | ({"teacher": sum(taught)} if taught else {})
+    return "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
 def _trainer(
