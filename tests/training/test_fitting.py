@@ -1,11 +1,13 @@
 import csv
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 
-from understudy.errors import GeometryError, InputError
+from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy_training.augmentation import Augmentation
 from understudy_training.batches import Clouds, EpochSampler, labelled_cloud, reach_of
 from understudy_training.checkpoint import load_detector, read_record
@@ -75,6 +77,15 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, clouds):
         fit(recipe, clouds, tmp_path / "broken", say=interrupt)
     fit(recipe, clouds, tmp_path / "broken", FitOptions(resume=True))
     assert_equal_weights(state_of(tmp_path / "whole"), state_of(tmp_path / "broken"))
+
+
+def test_a_terminated_run_says_so(tmp_path, clouds):
+    def terminate(line: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(UnderstudyError, match="--resume"):
+        fit(tiny(), clouds, tmp_path, say=terminate)
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_what_resumes_holds_no_code(tmp_path, clouds):

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from understudy.errors import InputError
+from understudy.errors import InputError, UnderstudyError
 from understudy_training.batches import Batch, Clouds, Collate, Views, make_loader
 from understudy_training.checkpoint import RunRecord, save_run
 from understudy_training.distillation.distiller import Distiller, answers_of
@@ -78,6 +78,7 @@ def fit(
 
     Raises:
         InputError: when a resumption is asked for and there is nothing to resume.
+        UnderstudyError: when it was interrupted or terminated; Lightning would exit without a word.
     """
     detector = build_detector(recipe, options.seed)
     distiller = build_distiller(recipe, detector, teaching, options.seed)
@@ -90,7 +91,11 @@ def fit(
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _quiet_lightning():
         trainer = _trainer(recipe, folder, options, precision, [EpochLines(folder / METRICS, options, say)])
-        trainer.fit(task, ckpt_path=checkpoint if options.resume else None, weights_only=True)
+        try:
+            trainer.fit(task, ckpt_path=checkpoint if options.resume else None, weights_only=True)
+        except SystemExit as stop:
+            remedy = "--resume goes on after the last finished epoch"
+            raise UnderstudyError(f"training {folder}", found="an interruption", remedy=remedy) from stop
     if trainer.is_global_zero:
         record = _record(recipe, clouds, options, teaching, trainer, detector)
         spent = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
