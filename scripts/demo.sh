@@ -71,7 +71,7 @@ run understudy ledger "$RUNS/ledger.json" --bundle "$OUT/bundle" --of "$ROW" \
   --latency "$ROW uint8=$OUT/latency.json"
 run understudy report --ledger "$RUNS/ledger.json" --data "$SCENES" \
   --network "teacher=$RUNS/teacher" --network "student INT8=$OUT/bundle" \
-  --evaluation "teacher=$RUNS/teacher/evaluation.json" --evaluation "control=${STUDENT/student/control}/evaluation.json" \
+  --evaluation "teacher=$RUNS/teacher-evaluation.json" --evaluation "control=${STUDENT/student/control}/evaluation.json" \
   --evaluation "student=$STUDENT/evaluation.json" --evaluation "student INT8=$OUT/uint8.json" \
   --parity "$OUT/parity.json" --latency "$OUT/latency.json" --latency "$OUT/latency-fp32.json" \
   --latency "$OUT/latency-teacher.json" "${REPLAYS[@]}" --out "$OUT/report.html"

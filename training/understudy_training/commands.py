@@ -17,7 +17,9 @@ def train(
     data: Path = typer.Option(..., "--data", help="Labelled data set."),
     out: Path = typer.Option(..., "--out", help="Folder of the run."),
     split: str = typer.Option("train", "--split", help="Split of the data set; 'all' takes every frame."),
-    seed: int = typer.Option(0, "--seed", min=0, help="Decides initial weights and the order of the frames."),
+    seed: int = typer.Option(
+        0, "--seed", min=0, max=2**32 - 1, help="Decides initial weights and the order of the frames."
+    ),
     epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
     devices: int = typer.Option(1, "--devices", min=1, help="GPUs, or processes where there is none."),

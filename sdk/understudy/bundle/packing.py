@@ -49,7 +49,8 @@ def pack(folder: Path, out: Path, *, name: str | None = None, ledger: Path | Non
         folder: with `contract.yaml` and `model.onnx`, and what `quantize` added.
         out: the bundle folder to write; a bundle that is there is replaced.
         name: name of the student, or None to keep the contract's.
-        ledger: JSON file whose contents the manifest carries.
+        ledger: JSON file that the manifest carries: of a study's ledger the mean average precision of each row,
+            of any other its contents.
 
     Raises:
         UnderstudyError: when a piece is missing, was made from another model, or does not fit the contract.
@@ -130,4 +131,16 @@ def _read_ledger(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}", found=str(error), wanted="a JSON ledger") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}", found=type(values).__name__, wanted="a JSON object")
-    return values
+    return _summary(values.get("entries")) or values
+
+
+def _summary(entries: object) -> dict[str, Any]:
+    """Mean average precision of each row, when these are rows that `understudy distill` wrote; empty otherwise."""
+    if not isinstance(entries, list):
+        return {}
+    rows = [row for row in entries if isinstance(row, dict) and isinstance(row.get("mean_ap_percent"), dict)]
+    means = {str(row.get("name")): row["mean_ap_percent"] for row in rows}
+    return {
+        name: {overlap: round(value, 1) for overlap, value in mean.items() if isinstance(value, (int, float))}
+        for name, mean in means.items()
+    }

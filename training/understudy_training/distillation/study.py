@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
 from understudy_training.torch_engine import open_torch_engine
 
-CACHE_FOLDER, EVALUATION = "teacher-answers", "evaluation.json"
+CACHE_FOLDER, EVALUATION, TEACHER_EVALUATION = "teacher-answers", "evaluation.json", "teacher-evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def study(
     detector, _ = load_detector(paths.teacher)
     refuse_unless_comparable(recipe, detector)
     make_teacher(recipe, detector, load_clouds(recipe, open_dataset(paths.data, paths.split)), paths, options, track)
-    ledger = _entered(Ledger(), "teacher", paths.teacher, evaluate_run(paths.teacher, recipe, paths, track))
+    evaluation = evaluate_run(paths.teacher, recipe, paths, track)
+    evaluation.write(paths.out / TEACHER_EVALUATION)
+    ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
@@ -143,13 +148,25 @@ def _carried_out(jobs: list[Job], at_a_time: int, say: Callable[[str], None]) ->
             yield carry_out(job, say)
         return
     # spawned, because threads of this process would be lost in a fork
-    with ProcessPoolExecutor(at_a_time, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(at_a_time, spawn, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
         pending = [pool.submit(carry_out, job) for job in jobs]
         for number, done in enumerate(as_completed(pending), 1):
             job = done.result()
             record = read_record(job.folder)
             say(f"  {number}/{len(jobs)}  {job.name}: {record.steps} steps in {record.wall_s:.0f} s")
     yield from jobs
+
+
+def _end_with_parent(parent: int) -> None:
+    """Lets this process end soon after the one that started it, however that one ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed: int | None = None) -> Ledger:
