@@ -65,6 +65,15 @@ def test_student_and_control_differ_in_nothing_but_the_teacher(terminal: Termina
     assert not control["teacher"]
 
 
+@pytest.mark.parametrize("other", ["--seed 5", "--epochs 9"])
+def test_a_run_goes_on_only_with_what_it_was_begun_with(terminal: Terminal, other: str) -> None:
+    run_folder = terminal.folder / "runs" / "teacher"
+    before = (run_folder / "run.json").read_bytes()
+    line = "train {at}/teacher.yaml --data {scenes} --out {at}/runs/teacher --threads 1 --resume " + other
+    terminal(line, status=2)
+    assert (run_folder / "run.json").read_bytes() == before
+
+
 def test_bundle_runs_and_its_forms_agree(terminal: Terminal) -> None:
     assert "session ready" in terminal("compile {at}/bundle --target cpu")
     assert "every hash verified" in terminal("inspect {at}/bundle")
@@ -95,12 +104,12 @@ def test_replays_are_equal_at_any_speed_and_add_up(terminal: Terminal) -> None:
 
 
 def test_ledger_and_report_come_from_the_records(terminal: Terminal) -> None:
-    terminal("latency {at}/bundle --data {scenes} --frames 10 --warmup 1 --json {at}/latency.json")
+    terminal("latency {at}/bundle --data {scenes} --precision int8 --frames 10 --warmup 1 --json {at}/latency.json")
     terminal("evaluate {at}/bundle --data {scenes} --precision int8 --out {at}/int8.json")
     rows = [entry.name for entry in read_ledger(terminal.folder / "runs" / "ledger.json").entries]
     student = next(row for row in rows if row.startswith("student"))
     line = ["ledger", str(terminal.folder / "runs" / "ledger.json"), "--bundle", str(terminal.folder / "bundle")]
-    line += ["--of", student, "--quantized", f"int8={terminal.folder / 'int8.json'}"]
+    line += ["--quantized", f"int8={terminal.folder / 'int8.json'}"]
     line += ["--latency", f"{student} int8={terminal.folder / 'latency.json'}"]
     status, printed, err = run(line, terminal.folder / "cache")
     assert status == 0, err
@@ -133,10 +142,16 @@ def check_report(terminal: Terminal) -> None:
         ("--quantized int8=nothing.json", "--bundle"),
         ("--latency nobody=latency.json", "nobody"),
         ("--latency nobody", "NAME=FILE"),
+        ("--latency teacher={at}/uint8-latency.json", "wanted fp32"),
+        ("--bundle {at}/bundle --quantized uint8={at}/fp32.json", "an evaluation of"),
     ],
 )
 def test_ledger_refuses_what_it_cannot_place(terminal: Terminal, option: str, says: str) -> None:
+    if not (terminal.folder / "fp32.json").exists():
+        terminal("latency {at}/bundle --data {scenes} --frames 10 --warmup 0 --json {at}/uint8-latency.json")
+        terminal("evaluate {at}/bundle --data {scenes} --precision fp32 --out {at}/fp32.json")
     ledger = terminal.folder / "runs" / "ledger.json"
+    option = option.format(at=terminal.folder)
     before = ledger.read_bytes()
     status, _, err = run(["ledger", str(ledger), *option.split()], terminal.folder / "cache")
     assert (status, ledger.read_bytes()) == (2, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -52,6 +53,14 @@ class RunRecord(Config):
             f"{run}: {self.parameters / 1e6:.2f} M parameters, {self.gmacs:.2f} GMAC, {self.steps} steps over "
             f"{self.frames} frames in {self.wall_s:.0f} s ({self.precision}, {self.device}, {self.threads} threads)"
         )
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """Raises InputError when a run would be written over something; a rank that the first one started may go on."""
+    if "LOCAL_RANK" in os.environ or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    remedy = "choose another folder, remove it, or go on with an interrupted run by --resume"
+    raise InputError(f"run {folder}", found="a folder with contents", wanted="a new or empty one", remedy=remedy)
 
 
 def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: RunRecord) -> RunRecord:

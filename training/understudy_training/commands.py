@@ -27,12 +27,15 @@ def train(
 ) -> None:
     """Train a detector on labels alone: a teacher, or a student without one."""
     from understudy.datasets.opening import open_dataset
+    from understudy_training.checkpoint import refuse_to_replace
     from understudy_training.distillation.study import load_clouds
     from understudy_training.fitting import FitOptions, fit, use_threads
     from understudy_training.recipe import read_recipe
 
     use_threads(threads)
     chosen = read_recipe(recipe).with_epochs(epochs)
+    if not resume:
+        refuse_to_replace(out)
     clouds = load_clouds(chosen, open_dataset(data, split), progress.bar)
     options = FitOptions(seed, devices, resume, bars=sys.stderr.isatty())
     fit(chosen, clouds, out, options, say=typer.echo)

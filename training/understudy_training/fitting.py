@@ -31,6 +31,7 @@ from understudy_training.losses import detection_loss
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Precision, Recipe
+from understudy_training.resuming import begin, identity_of, refuse_another
 from understudy_training.targets import Targets, make_targets
 
 RESUME_FOLDER, METRICS = "resume", "metrics.csv"
@@ -77,7 +78,7 @@ def fit(
         say: takes one line an epoch, and one at the end.
 
     Raises:
-        InputError: when a resumption is asked for and there is nothing to resume.
+        InputError: when a resumption is asked for and there is nothing to resume, or the run was begun otherwise.
         UnderstudyError: when it was interrupted or terminated; Lightning would exit without a word.
     """
     detector = build_detector(recipe, options.seed)
@@ -88,6 +89,11 @@ def fit(
     checkpoint = folder / RESUME_FOLDER / "last.ckpt"
     if options.resume and not checkpoint.is_file():
         raise InputError(f"run {folder}", found="nothing to resume", wanted=f"{checkpoint}", remedy="drop --resume")
+    identity = identity_of(recipe, clouds.dataset.fingerprint, options.seed, teaching.weights if teaching else "")
+    if options.resume:
+        refuse_another(checkpoint.parent, identity)
+    elif "LOCAL_RANK" not in os.environ:
+        begin(checkpoint.parent, identity)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _quiet_lightning():
         trainer = _trainer(recipe, folder, options, precision, [EpochLines(folder / METRICS, options, say)])

@@ -48,6 +48,8 @@ class LedgerEntry(Config):
     name: str
     role: Role
     seed: int | None = None
+    parent: str = ""
+    """Row of the network that a quantized one was made from."""
     ap_percent: dict[Overlap, dict[str, float | None]]
     """Average precision over the whole range, by overlap and class; None for a class without truths."""
     mean_ap_percent: dict[Overlap, float | None]
@@ -78,13 +80,20 @@ class Ledger(Config):
     entries: tuple[LedgerEntry, ...] = Field(default=())
 
     def add(
-        self, name: str, role: Role, evaluation: Evaluation, facts: Facts | None = None, seed: int | None = None
+        self,
+        name: str,
+        role: Role,
+        evaluation: Evaluation,
+        facts: Facts | None = None,
+        seed: int | None = None,
+        parent: str = "",
     ) -> Ledger:
         """With a row from an evaluation; a row of the same name is replaced."""
         row = LedgerEntry(
             name=name,
             role=role,
             seed=seed,
+            parent=parent,
             ap_percent={overlap: _by_class(evaluation, overlap) for overlap in OVERLAPS},
             mean_ap_percent={overlap: evaluation.mean_ap_percent(overlap) for overlap in OVERLAPS},
             data=evaluation.data,
@@ -125,7 +134,7 @@ def t_interval(values: list[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     freedom = len(values) - 1
-    reach = _T_95[freedom - 1] if freedom <= len(_T_95) else 1.96 + 2.4 / freedom
+    reach = _T_95[freedom - 1] if freedom <= len(_T_95) else 1.96 + 2.6 / freedom
     half = reach * statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
     return mean - half, mean + half

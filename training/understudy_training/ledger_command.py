@@ -13,7 +13,7 @@ from understudy.cli import needs
 def ledger(
     file: Path = typer.Argument(..., metavar="LEDGER", help="Ledger that `understudy distill` wrote."),
     bundle: Path | None = typer.Option(None, "--bundle", help="Bundle whose quantized models are added."),
-    parent: str = typer.Option("student-seed0", "--of", help="Row of the network that was quantized."),
+    parent: str | None = typer.Option(None, "--of", help="Row that was quantized; left out, the first student."),
     quantized: list[str] = typer.Option(
         [], "--quantized", metavar="PRECISION=FILE", help="Record of `evaluate --precision` on the bundle."
     ),
@@ -30,4 +30,4 @@ def ledger(
     for name, path in read_named(latencies, "--latency"):
         result = with_latency(result, name, path)
     result.write(file)
-    typer.echo("\n".join([*describe_ledger(result), *describe_losses(result, parent)]))
+    typer.echo("\n".join([*describe_ledger(result), *describe_losses(result)]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from understudy.parity.agreement import MEASURES
 from understudy.parity.ladder import LadderReport
 from understudy.parity.verdict import Departures, RungReport
 
+_WIDTH = 100
 _TITLES = {"position_m": "position m", "size_m": "size m", "yaw_rad": "yaw rad", "score": "score"}
 
 
@@ -21,7 +23,7 @@ def describe(report: LadderReport) -> Iterator[str]:
     yield f"{'rung':15s}{'boxes':>6s}{'matched':>9s}{titles}  verdict"
     for rung in report.rungs:
         yield from _rung_lines(rung)
-    yield verdict(report)
+    yield from textwrap.wrap(verdict(report), _WIDTH, subsequent_indent="  ")
 
 
 def verdict(report: LadderReport) -> str:

@@ -88,6 +88,7 @@ def test_distill_trains_pairs_and_writes_the_ledger(data, teacher, tmp_path):
     assert student.data == open_dataset(data, "train").fingerprint
 
 
+@pytest.mark.slow
 def test_jobs_in_processes_give_the_same_networks(data, teacher, tmp_path):
     taught = recipe(distillation=TERMS)
     for name, jobs in (("one", 1), ("two", 2)):
@@ -105,7 +106,9 @@ def test_a_shuffled_teacher_is_marked_and_needs_fixed_versions(data, teacher, tm
     assert ledger.entries[-1].facts.teacher_shuffled
     endless = recipe(distillation=TERMS, data={"augmentation": {}})
     with pytest.raises(InputError, match="shuffled teacher"):
-        study(endless, paths, options)
+        study(endless, StudyPaths(teacher, data, tmp_path / "endless"), options)
+    with pytest.raises(InputError, match="folder with contents"):
+        study(recipe(distillation=TERMS), paths, options)
 
 
 def test_a_teacher_of_another_grid_is_refused():

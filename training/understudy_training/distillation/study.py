@@ -14,13 +14,14 @@ from typing import Literal
 
 import torch
 
+from understudy import __version__
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
 from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
 from understudy_training.batches import Clouds, Collate, Views, reach_of
-from understudy_training.checkpoint import load_detector, read_record
+from understudy_training.checkpoint import load_detector, read_record, refuse_to_replace
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
 from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, use_threads, widths_of
 from understudy_training.ledger import Ledger, Role, facts_of_run
@@ -29,6 +30,8 @@ from understudy_training.recipe import Recipe
 from understudy_training.torch_engine import open_torch_engine
 
 CACHE_FOLDER, EVALUATION, TEACHER_EVALUATION = "teacher-answers", "evaluation.json", "teacher-evaluation.json"
+_ANSWERS_FORM = 1
+"""To be raised when what is asked or kept changes, so that no older answer is taken for a new one."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,20 @@ def study(
     A pair differs in nothing but the teacher: same initial weights, frames, order, augmentation and number of steps.
 
     Raises:
-        InputError: when the recipe has no distillation, or the teacher's grid, stride or classes differ.
+        InputError: when the recipe has no distillation, the teacher's grid, stride or classes differ, or a run of
+            the same name is there.
     """
     detector, _ = load_detector(paths.teacher)
     refuse_unless_comparable(recipe, detector)
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
+    jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
+    for job in jobs:
+        refuse_to_replace(job.folder)
     make_teacher(recipe, detector, load_clouds(recipe, open_dataset(paths.data, paths.split)), paths, options, track)
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
     ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
-    threads = max(1, torch.get_num_threads() // options.jobs)
-    roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
-    jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
     for job in _carried_out(jobs, options.jobs, say):
         ledger = _entered(ledger, job.role, job.folder, read_evaluation(job.folder / EVALUATION), job.seed)
     return ledger
@@ -242,6 +248,7 @@ def _num_versions(recipe: Recipe) -> int | None:
 def _facts(recipe: Recipe, clouds: Clouds) -> dict[str, str]:
     """Everything besides the weights that decides what the teacher is asked."""
     return {
+        "form": f"{_ANSWERS_FORM}, understudy {__version__}",
         "data": clouds.dataset.fingerprint,
         "settings": recipe.data.model_dump_json(include={"lidar", "augmentation", "min_points"}),
         "classes": ",".join(recipe.detector.class_names),

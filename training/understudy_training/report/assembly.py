@@ -100,8 +100,7 @@ def _number(value: float | None, digits: int, unit: str = "") -> str:
 def _verdict(ledger: Ledger) -> list[str]:
     gains = [ledger.gain(overlap) for overlap in OVERLAPS]
     lines = [describe_gain(gain) for gain in gains if gain is not None]
-    parent = next((entry.name for entry in ledger.entries if entry.role == "student"), "")
-    return lines + list(describe_losses(ledger, parent))
+    return lines + list(describe_losses(ledger))
 
 
 def _made() -> str:
