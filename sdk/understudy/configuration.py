@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -118,7 +119,8 @@ def dump_yaml(config: BaseModel) -> str:
 
 def content_hash(config: BaseModel) -> str:
     """SHA-256 of the configuration's canonical JSON: equal contents, equal hash, however the file was written."""
-    return hashlib.sha256(config.model_dump_json(exclude_none=True).encode()).hexdigest()
+    values = config.model_dump(mode="json", exclude_none=True)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -32,6 +32,8 @@ REFUSED_OPERATORS: dict[str, str] = {
 
 _SCATTERS = frozenset({"ScatterND", "ScatterElements"})
 _STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+_UINT8 = 2
+_TYPE_ATTRIBUTES = frozenset({"to", "output_dtype"})
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,29 @@ def check_graph(path: Path) -> GraphFacts:
         named = "; ".join(sorted(set(problems)))
         raise EngineError(f"{path}", found=named, wanted="operators that every runtime builds")
     return facts
+
+
+def uint8_tensors(graph: Any) -> Iterator[str]:
+    """Names of the UINT8 tensors of a graph and of the graphs inside its nodes: TensorRT silently clips them."""
+    yield from (tensor.name for tensor in graph.initializer if tensor.data_type == _UINT8)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type == _UINT8:
+            yield value.name
+    for node in graph.node:
+        if _makes_uint8(node):
+            yield node.output[0]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from uint8_tensors(inner)
+
+
+def _makes_uint8(node: Any) -> bool:
+    """By a constant, a cast, or a QuantizeLinear that names neither a zero point nor a type: UINT8 is its default."""
+    types = {attribute.name: attribute.i for attribute in node.attribute if attribute.name in _TYPE_ATTRIBUTES}
+    if _UINT8 in types.values() or any(attribute.t.data_type == _UINT8 for attribute in node.attribute):
+        return True
+    has_zero_point = len(node.input) > 2 and bool(node.input[2])
+    return node.op_type == "QuantizeLinear" and not has_zero_point and not types.get("output_dtype")
 
 
 def _load(path: Path) -> Any:

@@ -73,19 +73,23 @@ class Pipeline:
         return self._feeds(cloud)
 
     def boxes(self, outputs: Arrays) -> Boxes:
-        """Rows of the outputs at or above their class's threshold, by descending score, ties in the graph's order."""
+        """Rows of the outputs at or above their class's threshold, by descending score, ties in the graph's order.
+
+        Raises:
+            FrameError: when scores or boxes are not finite; the next frame's may be.
+            EngineError: when a label is none of the contract's.
+        """
         scores, labels = outputs["scores"], outputs["labels"]
-        if not (np.isfinite(scores).all() and labels.min(initial=0) >= 0):
-            raise EngineError("network output", found="scores that are not finite or labels below 0", wanted="scores")
-        if labels.max(initial=0) >= len(self._class_names):
-            raise EngineError(
-                "network output", found=f"label {labels.max()}", wanted=f"0..{len(self._class_names) - 1}"
-            )
+        if not np.isfinite(scores).all():
+            raise FrameError("network output", found="scores that are not finite", wanted="finite scores")
+        if not 0 <= labels.min(initial=0) <= labels.max(initial=0) < len(self._class_names):
+            found = f"labels {labels.min()} to {labels.max()}"
+            raise EngineError("network output", found=found, wanted=f"0..{len(self._class_names) - 1}")
         kept = np.flatnonzero((scores >= self._thresholds[labels]) & (scores > 0))
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         geometry = outputs["boxes"][kept]
         if not np.isfinite(geometry).all():
-            raise EngineError("network output", found="boxes that are not finite", wanted="finite boxes")
+            raise FrameError("network output", found="boxes that are not finite", wanted="finite boxes")
         return Boxes(geometry, labels[kept], self._class_names, scores=scores[kept])
 
     def with_rig(self, rig: Rig, *, lidar: str | None = None) -> Pipeline:
@@ -167,6 +171,7 @@ def _pillars_feeder(contract: Contract, pillars_input: PillarsInput, lidar: Lida
         np.matmul(cloud.points[:, :3], ego_from_sensor[:, :3].T, out=points_ego[:, :3])
         points_ego[:, :3] += ego_from_sensor[:, 3]
         np.clip(cloud.points[:, 3] * intensity_factor, 0.0, 1.0, out=points_ego[:, 3])
+        np.nan_to_num(points_ego[:, 3], copy=False, nan=0.0)
         grouped = group_points(
             points_ego, contract.grid, pillars_input.max_points_per_pillar, pillars_input.max_pillars
         )

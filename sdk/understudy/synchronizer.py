@@ -187,13 +187,13 @@ class Synchronizer(Generic[T]):
         entry = Stamped(stamp_ns + queue.offset_ns, item)
         queue.counts.pushed += 1
         queue.counts.waiting += 1
+        closed = self.advance(now_ns)  # first: what arrives after a sweep's deadline is too late for it
         refusal = queue.refusal(entry.time_ns)
         if refusal is not None:
             queue.counts.settle(refusal)
-            return self.advance(now_ns)
-        closed = self._make_room(queue)
+            return closed
+        closed += self._make_room(queue)
         queue.append(entry)
-        closed += self.advance(now_ns)
         if queue is self._pivot:
             assert self._now_ns is not None
             self._deadlines_ns.append(self._now_ns + self._policy.max_wait_ns)

@@ -302,8 +302,8 @@ def with_default_zero_point(model: onnx.ModelProto) -> None:
 
 
 def with_attribute(model: onnx.ModelProto) -> None:
-    value = numpy_helper.from_array(np.zeros(1, np.uint8), "hidden")
-    model.graph.node.append(helper.make_node("Constant", [], ["constant"], value=value))
+    value = numpy_helper.from_array(np.zeros(1, np.uint8), "value")
+    model.graph.node.append(helper.make_node("Constant", [], ["hidden"], value=value))
 
 
 def with_output(model: onnx.ModelProto) -> None:

@@ -41,6 +41,15 @@ def test_the_hash_is_that_of_the_contents_not_of_the_file(tmp_path):
     assert content_hash(Outer(name="x")) != content_hash(Outer(name="y"))
 
 
+class Table(Config):
+    rows: dict[str, int]
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys():
+    assert content_hash(Table(rows={"a": 1, "b": 2})) == content_hash(Table(rows={"b": 2, "a": 1}))
+    assert content_hash(Table(rows={"a": 1, "b": 2})) != content_hash(Table(rows={"a": 2, "b": 1}))
+
+
 def test_configurations_cannot_be_changed():
     with pytest.raises(ValidationError):
         Outer(name="x").name = "y"

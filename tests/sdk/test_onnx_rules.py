@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from understudy.errors import BundleError, EngineError
-from understudy.onnx_rules import check_graph
+from understudy.onnx_rules import check_graph, uint8_tensors
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -136,3 +136,20 @@ def test_refuses_an_invalid_graph(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["nowhere"], ["y"])]
     with pytest.raises(EngineError, match="wanted a valid ONNX file"):
         check_graph(write(tmp_path / "a.onnx", nodes, [value("x")], [value("y")]))
+
+
+def quantize(kind: int | None, **attributes: int) -> object:
+    """A graph with one QuantizeLinear; `kind` is its zero point's type, None leaves the zero point out."""
+    inputs = ["x", "scale"] if kind is None else ["x", "scale", "zero"]
+    constants = [helper.make_tensor("scale", FLOAT, [], [0.1])]
+    constants += [] if kind is None else [helper.make_tensor("zero", kind, [], [0])]
+    node = helper.make_node("QuantizeLinear", inputs, ["q"], **attributes)
+    return helper.make_graph([node], "graph", [value("x")], [], constants)
+
+
+def test_a_quantization_without_zero_point_is_uint8() -> None:
+    assert list(uint8_tensors(quantize(None))) == ["q"]
+    assert list(uint8_tensors(quantize(TensorProto.UINT8))) == ["zero"]
+    assert list(uint8_tensors(quantize(None, output_dtype=TensorProto.UINT8))) == ["q"]
+    assert list(uint8_tensors(quantize(None, output_dtype=TensorProto.INT8))) == []
+    assert list(uint8_tensors(quantize(TensorProto.INT8))) == []

@@ -122,3 +122,11 @@ def test_a_track_is_interpolated_and_gives_the_mounting_back():
     camera = PoseTrack(late_s, tuple(vehicle.at(t) @ vehicle_from_camera for t in late_s))
     mounting = camera.mounting_on(vehicle)
     np.testing.assert_allclose(mounting.matrix, vehicle_from_camera.matrix, atol=1e-9)
+
+
+def test_a_track_of_one_pose_knows_its_own_time_only():
+    pose = Pose.from_yaw(0.1, (3, 1, 0))
+    track = PoseTrack(np.array([2.0]), (pose,))
+    np.testing.assert_array_equal(track.at(2.0).matrix, pose.matrix)
+    with pytest.raises(InputError, match=r"found one pose, at 2\.0+ s, wanted poses around 2\.10+ s"):
+        track.at(2.1)

@@ -94,6 +94,17 @@ def test_pillars_are_grouped_on_the_host() -> None:
     assert feeds["pillars"][..., 3].max() <= 1.0
 
 
+def test_an_intensity_that_is_no_number_is_none_in_pillars() -> None:
+    whole = cloud()
+    points = whole.points.copy()
+    points[::3, 3] = np.nan
+    dark = np.nan_to_num(points)
+    pipeline = fake_pipeline(tiny_contract("pillars"))
+    feeds = pipeline.prepare(frame_of(dataclasses.replace(whole, points=points)))
+    wanted = pipeline.prepare(frame_of(dataclasses.replace(whole, points=dark)))
+    assert all(np.array_equal(feeds[name], wanted[name]) for name in feeds)
+
+
 def test_keeps_rows_from_their_class_threshold_best_first() -> None:
     classes = tuple(
         DetectedClass(name=name, score_threshold=threshold)
@@ -128,22 +139,22 @@ def test_boxes_are_a_sorted_selection(scores: np.ndarray, labels: np.ndarray, th
 
 
 @pytest.mark.parametrize(
-    "outputs",
+    ("outputs", "kind"),
     [
-        {"scores": np.array([np.nan], np.float32)},
-        {"scores": np.array([np.inf], np.float32)},
-        {"boxes": np.full((1, 7), np.nan, np.float32)},
-        {"labels": np.array([4], np.int32)},
-        {"labels": np.array([-1], np.int32)},
+        ({"scores": np.array([np.nan], np.float32)}, FrameError),
+        ({"scores": np.array([np.inf], np.float32)}, FrameError),
+        ({"boxes": np.full((1, 7), np.nan, np.float32)}, FrameError),
+        ({"labels": np.array([4], np.int32)}, EngineError),
+        ({"labels": np.array([-1], np.int32)}, EngineError),
     ],
 )
-def test_a_network_that_says_nonsense_is_an_error(outputs: dict[str, np.ndarray]) -> None:
+def test_a_network_that_says_nonsense_is_an_error(outputs: dict[str, np.ndarray], kind: type[UnderstudyError]) -> None:
     fine = {
         "boxes": np.zeros((1, 7), np.float32),
         "scores": np.ones(1, np.float32),
         "labels": np.zeros(1, np.int32),
     }
-    with pytest.raises(EngineError, match="network output"):
+    with pytest.raises(kind, match="network output"):
         fake_pipeline().boxes({**fine, **outputs})
 
 

@@ -277,6 +277,20 @@ def test_results_may_lie_beside_a_lone_storage_file(tmp_path: Path, rig: Rig) ->
     assert replay_bag(bag / "bag.mcap", pipeline_for(rig), bag / "results").num_frames == 1
 
 
+def test_one_frame_whose_scores_are_no_numbers_costs_itself_only(tmp_path: Path, rig: Rig) -> None:
+    scores = iter([0.9, np.nan, 0.9, 0.9, 0.9, 0.9])
+
+    def answer(feeds: Any) -> dict[str, Any]:
+        boxes = np.array([[5, 0, 1, 4, 2, 1.5, 0]], np.float32)
+        return {"boxes": boxes, "scores": np.array([next(scores)], np.float32), "labels": np.zeros(1, np.int32)}
+
+    contract = tiny_contract(uses_intensity=False)
+    pipeline = Pipeline(contract, FakeEngine(contract, answer), rig)
+    summary = replay_bag(write_drive(tmp_path / "bag", rig), pipeline, tmp_path / "out")
+    assert len(outputs(tmp_path / "out")) == 5
+    assert [(reason.split(":")[0], num) for reason, num in summary.reasons.items()] == [("network output", 1)]
+
+
 def test_an_interrupt_leaves_what_was_there(tmp_path: Path, rig: Rig) -> None:
     bag = write_drive(tmp_path / "bag", rig)
     waits = iter(range(4))

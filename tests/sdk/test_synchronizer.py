@@ -76,6 +76,16 @@ def test_time_alone_closes_a_sweep() -> None:
     assert named(synchronizer.advance(30 * MS)) == [("L0", "-")]
 
 
+@pytest.mark.parametrize("stamp_ms", [5, 500])
+def test_a_frame_that_arrives_after_the_wait_is_too_late(stamp_ms: int) -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), SyncPolicy(max_wait_ns=30 * MS))
+    run([("L", 0)], synchronizer)
+    assert named(synchronizer.push("A", stamp_ms * MS, "late", 500 * MS)) == [("L0", "-")]
+    assert synchronizer.flush() == []
+    assert outcomes(synchronizer, "A") == {"unmatched": 1}
+    assert all(counts.adds_up for counts in synchronizer.counts.values())
+
+
 def test_late_and_disordered_frames() -> None:
     synchronizer: Synchronizer[str] = Synchronizer("L", ("A",))
     run([("A", 10), ("A", 20), ("A", 15), ("A", 20), ("L", 20), ("A", 5), ("A", 20)], synchronizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from onnx import TensorProto
 
 from understudy.engines.engine import Engine
 from understudy.errors import EngineError
+from understudy.onnx_rules import uint8_tensors
 from understudy.pipeline import Feeds
-from understudy_calibration.activations.graphs import all_tensors
 
 _ACCEPTED_BY_DEQUANTIZE = (TensorProto.INT8,)
 
@@ -24,7 +24,7 @@ def refuse_uint8(model: Any, source: str) -> None:
     Raises:
         EngineError: naming the first tensor that is uint8.
     """
-    for name in _uint8_tensors(model.graph):
+    for name in uint8_tensors(model.graph):
         raise EngineError(
             f"{source}: tensor {name}",
             found="uint8, which TensorRT silently clips at 127",
@@ -82,28 +82,3 @@ def _power(values: NDArray[np.floating]) -> float:
 def _versions(model: Any) -> str:
     opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
     return f"{opsets}, IR {model.ir_version}"
-
-
-def _uint8_tensors(graph: Any) -> Iterator[str]:
-    yield from (tensor.name or "(in an attribute)" for tensor in all_tensors(graph) if _is_uint8(tensor.data_type))
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        if _is_uint8(info.type.tensor_type.elem_type):
-            yield info.name
-    yield from _uint8_outputs(graph)
-
-
-def _uint8_outputs(graph: Any) -> Iterator[str]:
-    """What is uint8 by the rules of its operator: a cast, or a QuantizeLinear that names no zero point."""
-    for node in graph.node:
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type == "Cast" and _is_uint8(attributes["to"].i):
-            yield node.output[0]
-        if node.op_type == "QuantizeLinear" and len(node.input) < 3 and "output_dtype" not in attributes:
-            yield node.output[0]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _uint8_outputs(inner)
-
-
-def _is_uint8(data_type: int) -> bool:
-    return data_type == int(TensorProto.UINT8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +50,6 @@ def head_tensors(model: Any) -> tuple[str, ...]:
     """Outputs of the convolutions after which none comes: a detector's heat map and regression maps."""
     followed = _tensors_before_a_convolution(model)
     return tuple(node.output[0] for node in convolutions(model) if node.output[0] not in followed)
-
-
-def all_tensors(graph: Any) -> Iterator[Any]:
-    """Constants of a graph, of its nodes' attributes and of the graphs inside them."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            for inner in (attribute.g, *attribute.graphs):
-                yield from all_tensors(inner)
 
 
 def _tensors_before_a_convolution(model: Any) -> set[str]:

@@ -14,7 +14,7 @@ def evaluate(
     model: Path = typer.Argument(..., metavar="BUNDLE_OR_RUN", help="Bundle folder or zip, or a training run."),
     data: Path = typer.Option(..., "--data", help="Data set with labels."),
     split: str = typer.Option("val", "--split", help="Split of the data set; 'all' takes every frame."),
-    precision: Literal["fp32", "int8", "uint8"] | None = typer.Option(
+    precision: Literal["fp32", "fp16", "int8", "uint8"] | None = typer.Option(
         None, "--precision", help="Which model of the bundle; left out, the fastest on a CPU."
     ),
     frames: int | None = typer.Option(None, "--frames", help="Frames to take, evenly spread; left out, all."),

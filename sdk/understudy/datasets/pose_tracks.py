@@ -45,13 +45,25 @@ class PoseTrack:
         return cls(stamps_s, poses)
 
     def at(self, stamp_s: float) -> Pose:
-        """The pose at a time: position linear, rotation along the shorter arc; held at the ends."""
+        """The pose at a time: position linear, rotation along the shorter arc; held at the ends.
+
+        Raises:
+            InputError: when there is one pose only and it is of another time.
+        """
+        if len(self.poses) == 1:
+            return self._only_pose(stamp_s)
         after = int(np.clip(np.searchsorted(self.stamps_s, stamp_s), 1, len(self.poses) - 1))
         first, second = self.poses[after - 1], self.poses[after]
         begin_s, end_s = self.stamps_s[after - 1], self.stamps_s[after]
         share = float(np.clip((stamp_s - begin_s) / (end_s - begin_s), 0.0, 1.0))
         translation_m = (1 - share) * first.translation_m + share * second.translation_m
         return Pose.from_quaternion(_blend(first.quaternion_wxyz, second.quaternion_wxyz, share), translation_m)
+
+    def _only_pose(self, stamp_s: float) -> Pose:
+        if stamp_s != self.stamps_s[0]:
+            found = f"one pose, at {self.stamps_s[0]:.6f} s"
+            raise InputError("pose track", found=found, wanted=f"poses around {stamp_s:.6f} s")
+        return self.poses[0]
 
     def mounting_on(self, vehicle: PoseTrack) -> Pose:
         """The constant pose vehicle-from-this that fits both tracks best, over the vehicle's span of time."""

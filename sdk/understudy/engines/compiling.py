@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision, Tensor
 from understudy.engines.engine import TensorSpec
-from understudy.engines.engine_key import EngineRecord, key_of, ready_record, record_of, write_record
+from understudy.engines.engine_key import EngineRecord, key_of, record_of, write_record
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine, runtime_version
 from understudy.engines.tensorrt_builder import RTX_TARGETS, build_rtx_engine
 from understudy.errors import EngineError
@@ -27,7 +27,7 @@ class Compiled:
 
     Attributes:
         record: what it was made from and what came out.
-        is_new: False when it had been made before, from the same model with the same library and settings.
+        is_new: False when its file had been made before, from the same model with the same library and settings.
     """
 
     record: EngineRecord
@@ -57,12 +57,12 @@ def compile_bundle(bundle: Bundle, target: str = "cpu", precision: Precision | N
 
 
 def _ready_session(bundle: Bundle, precision: Precision) -> Compiled:
-    """Opens a session and runs it once; ONNX Runtime optimizes at start, so there is no file to keep."""
+    """Opens a session and runs it once; ONNX Runtime optimizes at start, so there is no file to keep.
+
+    Always anew: a record may have come with the folder from another machine and proves nothing here.
+    """
     model = bundle.model(precision)
     key = key_of(bundle, precision, "cpu", runtime_version())
-    known = ready_record(bundle, key)
-    if known is not None:
-        return Compiled(known, is_new=False)
     started = time.perf_counter()
     with OnnxRuntimeEngine(model) as engine:
         opened = time.perf_counter()

@@ -49,7 +49,7 @@ def open_engine(
                 "runtime tensorrt",
                 found="no TensorRT execution in this version; `understudy compile` builds the engine file only",
                 wanted="onnxruntime",
-                remedy="run with --runtime onnxruntime, or onnxruntime-tensorrt on a machine with an NVIDIA GPU",
+                remedy="open it with onnxruntime, or with onnxruntime-tensorrt on a machine with an NVIDIA GPU",
             )
         case _:
             raise EngineError("runtime", found=runtime, wanted=" or ".join(get_args(Runtime)))

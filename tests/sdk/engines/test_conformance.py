@@ -166,6 +166,15 @@ def test_refusals_of_opening(bundle: Bundle, tmp_path: Path) -> None:
         assert "\n" not in str(refusal.value)
 
 
+def test_sessions_never_saturate_uint8_products() -> None:
+    import onnxruntime
+
+    from understudy.engines.onnxruntime_engine import _session_options
+
+    options = _session_options(onnxruntime, 1)
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 
