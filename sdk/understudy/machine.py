@@ -46,6 +46,12 @@ def look() -> Machine:
     )
 
 
+def may_saturate_uint8() -> bool:
+    """Whether this is an x86 processor without VNNI: it adds pairs of uint8 x int8 products in 16 bits."""
+    flags = " ".join(_cpu_info("flags")).split()
+    return bool(flags) and "avx512_vnni" not in flags and "avx_vnni" not in flags
+
+
 def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -166,13 +166,22 @@ def test_refusals_of_opening(bundle: Bundle, tmp_path: Path) -> None:
         assert "\n" not in str(refusal.value)
 
 
-def test_sessions_never_saturate_uint8_products() -> None:
+@pytest.mark.parametrize(("flags", "is_set"), [("avx2 fma", True), ("avx2 avx512_vnni", False), ("avx_vnni", False)])
+def test_sessions_avoid_saturation_only_where_it_can_happen(
+    flags: str, is_set: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnxruntime
 
+    from understudy import machine
     from understudy.engines.onnxruntime_engine import _session_options
 
+    monkeypatch.setattr(machine, "_cpu_info", lambda key: [flags])
     options = _session_options(onnxruntime, 1)
-    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    if is_set:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="does not have configuration"):
+            options.get_session_config_entry("session.x64quantprecision")
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
