@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,16 +241,10 @@ def test_an_engine_of_another_kind_is_refused() -> None:
         Pipeline(tiny_contract("points"), engine, simple_rig())
 
 
-def test_host_work_is_small_beside_an_eight_millisecond_network() -> None:
-    """The bar is 1.05x of an 8 ms engine call, so 0.4 ms; measured 0.05 ms, asserted with room for a busy machine."""
+def test_a_cloud_is_passed_on_without_a_copy() -> None:
+    """What keeps host work at 1 % of an engine call; the ratio itself is `benchmarks/bench_pipeline_overhead.py`."""
     pipeline, frame = fake_pipeline(tiny_contract(uses_intensity=True)), frame_of(cloud(120_000))
-    pipeline(frame)
-    times_s = []
-    for _ in range(50):
-        started = time.perf_counter()
-        pipeline(frame)
-        times_s.append(time.perf_counter() - started)
-    assert min(times_s) < 0.0003
+    assert pipeline.prepare(frame)["points"] is frame.clouds["lidar"].points
 
 
 @pytest.mark.data
