@@ -241,12 +241,6 @@ def test_an_engine_of_another_kind_is_refused() -> None:
         Pipeline(tiny_contract("points"), engine, simple_rig())
 
 
-def test_a_cloud_is_passed_on_without_a_copy() -> None:
-    """What keeps host work at 1 % of an engine call; the ratio itself is `benchmarks/bench_pipeline_overhead.py`."""
-    pipeline, frame = fake_pipeline(tiny_contract(uses_intensity=True)), frame_of(cloud(120_000))
-    assert pipeline.prepare(frame)["points"] is frame.clouds["lidar"].points
-
-
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["kitti/object", "kitti/raw/2011_09_26", "pandaset/002", "nuscenes"])
 def test_no_real_frame_is_refused(data_root: Path, name: str) -> None:
