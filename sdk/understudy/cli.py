@@ -95,6 +95,8 @@ def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
     if required.missing:
         found = f"{', '.join(required.missing)} not installed"
         _add_unavailable(app, entry_point.name, found, remedy=f"pip install 'understudy[{required.extra}]'")
+    elif isinstance(function, typer.Typer):
+        app.add_typer(function, name=entry_point.name)
     else:
         app.command(entry_point.name)(function)
 

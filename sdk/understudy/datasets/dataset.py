@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, Segments
-from understudy.frame import Frame
+from understudy.frame import Frame, PointCloud
+from understudy.pose import Pose
 from understudy.rig import Rig
 
 
@@ -56,3 +57,45 @@ class PartlyLabeled(Protocol):
 
     def labeled(self, sample: Sample, boxes: Boxes) -> NDArray[np.bool_]:
         """`(N,)`: whether an object at each box would have been labeled."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample stands in the recording, told without reading its clouds.
+
+    Attributes:
+        drive: name of the drive, sequence, log or scene it belongs to; samples of one drive are neighbors in time.
+        stamp_ns: its reference time, integer nanoseconds.
+    """
+
+    drive: str
+    stamp_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A cloud with where its sensor was.
+
+    Attributes:
+        cloud: the sweep, in the sensor's frame at the sweep's stamp.
+        world_from_sensor: where the sensor was at that stamp.
+    """
+
+    cloud: PointCloud
+    world_from_sensor: Pose
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """A data set of drives: it knows which samples follow each other."""
+
+    def place(self, index: int) -> Place:
+        """Drive and stamp of a sample, cheaply."""
+
+
+@runtime_checkable
+class WithSweeps(Protocol):
+    """A data set that holds sweeps between its samples (nuScenes: 10 unlabeled ones between key frames)."""
+
+    def sweeps_before(self, index: int, count: int, lidar: str) -> tuple[Sweep, ...]:
+        """At most `count` sweeps of a LiDAR before the sample's own, latest first, of the same drive."""

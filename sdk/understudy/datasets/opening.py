@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.converters.class_maps import ClassChoice
 from understudy.datasets.dataset import Dataset
 from understudy.errors import InputError
 
 EVERYTHING = "all"
-Opener = Callable[[Path, str | None], Dataset]
+Opener = Callable[[Path, str | None, ClassChoice | None], Dataset]
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Kind:
     has_splits: bool = False
 
 
-def open_dataset(path: Path, split: str | None = None) -> Dataset:
+def open_dataset(path: Path, split: str | None = None, classes: ClassChoice | None = None) -> Dataset:
     """The data set in a folder, whatever kind it is.
 
     Args:
         path: the folder.
         split: one of its splits; None or "all" takes every sample.
+        classes: which native classes count and as what: the name of a map in `converters.class_maps`, or a map written
+            out; None is our four classes.
 
     Raises:
         InputError: when the folder is missing or of no known kind, when it has no splits but one is asked for, or
@@ -40,16 +43,16 @@ def open_dataset(path: Path, split: str | None = None) -> Dataset:
         raise InputError(f"{path}", found=found, wanted="the folder of a data set", remedy="check the path")
     for kind in KINDS:
         if kind.recognizes(path):
-            return _opened(kind, path, None if split == EVERYTHING else split)
+            return _opened(kind, path, None if split == EVERYTHING else split, classes)
     wanted = "; or ".join(f"{kind.name} ({kind.sign})" for kind in KINDS)
     raise InputError(f"{path}", found="no data set that is recognized", wanted=wanted)
 
 
-def _opened(kind: Kind, path: Path, split: str | None) -> Dataset:
+def _opened(kind: Kind, path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     if split is not None and not kind.has_splits:
         remedy = f"take the split {EVERYTHING}"
         raise InputError(f"{path}: split {split}", found=f"{kind.name}, which has no splits", remedy=remedy)
-    return kind.opens(path, split)
+    return kind.opens(path, split, classes)
 
 
 def _is_kitti(path: Path) -> bool:
@@ -63,19 +66,19 @@ def _drives(path: Path) -> list[Path]:
     return [place for place in places if (place / "velodyne_points" / "data").is_dir()]
 
 
-def _open_scenes(path: Path, split: str | None) -> Dataset:
+def _open_scenes(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.scenes import ScenesDataset
 
     return ScenesDataset(path, split)
 
 
-def _open_kitti(path: Path, split: str | None) -> Dataset:
+def _open_kitti(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.kitti import KittiDataset
 
     return KittiDataset(path, split)
 
 
-def _open_kitti_raw(path: Path, split: str | None) -> Dataset:
+def _open_kitti_raw(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.kitti_raw import KittiRawDataset
 
     drives = _drives(path)
@@ -85,13 +88,13 @@ def _open_kitti_raw(path: Path, split: str | None) -> Dataset:
     return KittiRawDataset(drives[0])
 
 
-def _open_pandaset(path: Path, split: str | None) -> Dataset:
+def _open_pandaset(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.pandaset import PandasetSequence
 
     return PandasetSequence(path)
 
 
-def _open_nuscenes(path: Path, split: str | None) -> Dataset:
+def _open_nuscenes(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.nuscenes_keyframe import NuscenesKeyframes
 
     return NuscenesKeyframes(path)

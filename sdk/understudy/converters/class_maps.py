@@ -1,0 +1,129 @@
+"""Every table from a data set's own class names to the classes that are trained and scored, in one place.
+
+A `ClassMap` says which native names count and as what. Each data set has a default map onto our four classes
+(`understudy`) and one onto the classes its official metric scores (`official`); a recipe may write out its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from understudy.configuration import Config
+from understudy.converters.classes import CLASS_NAMES, labels_from_names
+from understudy.errors import InputError
+
+
+class ClassMap(Config):
+    """Native class names to the classes that count. Native names that are not listed are dropped."""
+
+    class_names: tuple[str, ...]
+    """Classes in label order."""
+    of: dict[str, str]
+    """Class of each native name that counts."""
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> ClassMap:
+        strangers = sorted(set(self.of.values()) - set(self.class_names))
+        if strangers:
+            raise ValueError(f"of: {', '.join(strangers)} not among class_names {', '.join(self.class_names)}")
+        return self
+
+    def labels(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """`(N,)` index into `class_names` for each native name, -1 where it does not count."""
+        return labels_from_names(names, self.of, self.class_names)
+
+
+NamedMap = Literal["understudy", "official"]
+ClassChoice = NamedMap | ClassMap
+"""What a recipe or a command may say: a name, or a map written out."""
+
+
+def identity(names: Sequence[str]) -> ClassMap:
+    """Every name as itself."""
+    return ClassMap(class_names=tuple(names), of={name: name for name in names})
+
+
+def chosen_map(kind: str, choice: ClassChoice | None) -> ClassMap:
+    """The map of a data set's kind (a key of `TABLES`) that a choice names; None is our four classes.
+
+    Raises:
+        InputError: when the kind has no map of that name.
+    """
+    if isinstance(choice, ClassMap):
+        return choice
+    maps = TABLES[kind]
+    name = choice or "understudy"
+    if name not in maps:
+        raise InputError(f"class map {name} of {kind}", found="no such map", wanted=" or ".join(maps))
+    return maps[name]
+
+
+def _ours(of: Mapping[str, str]) -> ClassMap:
+    return ClassMap(class_names=CLASS_NAMES, of=dict(of))
+
+
+NUSCENES_DETECTION_NAMES = (
+    *("car", "truck", "bus", "trailer", "construction_vehicle"),
+    *("pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"),
+)
+"""The ten classes of the nuScenes detection task, in the order of its results tables."""
+
+TABLES: Mapping[str, Mapping[str, ClassMap]] = {
+    # Tram, Misc and DontCare have no class of ours.
+    "kitti": {
+        "understudy": _ours(
+            {
+                "Car": "car",
+                "Van": "car",
+                "Truck": "truck",
+                "Pedestrian": "pedestrian",
+                "Person_sitting": "pedestrian",
+                "Cyclist": "cyclist",
+            }
+        ),
+        "official": identity(("Car", "Pedestrian", "Cyclist")),
+    },
+    # Native names are the ten detection classes; cones and barriers have no class of ours.
+    "nuscenes": {
+        "understudy": _ours(
+            {
+                "car": "car",
+                "truck": "truck",
+                "trailer": "truck",
+                "bus": "truck",
+                "construction_vehicle": "truck",
+                "pedestrian": "pedestrian",
+                "bicycle": "cyclist",
+                "motorcycle": "cyclist",
+            }
+        ),
+        "official": identity(NUSCENES_DETECTION_NAMES),
+    },
+    # Cones, signs, barriers, towed objects and the like have no class of ours.
+    "pandaset": {
+        "understudy": _ours(
+            {
+                "Car": "car",
+                "Pickup Truck": "truck",
+                "Medium-sized Truck": "truck",
+                "Semi-truck": "truck",
+                "Bus": "truck",
+                "Emergency Vehicle": "truck",
+                "Other Vehicle - Construction Vehicle": "truck",
+                "Other Vehicle - Uncommon": "truck",
+                "Pedestrian": "pedestrian",
+                "Pedestrian with Object": "pedestrian",
+                "Bicycle": "cyclist",
+                "Motorcycle": "cyclist",
+                "Motorized Scooter": "cyclist",
+            }
+        ),
+    },
+    "scenes": {"understudy": identity(CLASS_NAMES)},
+}
+"""Maps by kind of data set and by name."""
