@@ -22,7 +22,7 @@ from understudy.errors import UnderstudyError
 
 GROUP = "understudy.commands"
 CHAIN = (
-    *("scenes", "train", "distill", "evaluate", "export", "quantize", "pack", "compile", "inspect"),
+    *("scenes", "dataset", "train", "distill", "evaluate", "export", "quantize", "pack", "compile", "inspect"),
     *("compare", "record", "replay", "latency", "ledger", "report", "rig", "doctor"),
 )
 """The order in which verbs are listed: the order in which a student is made."""
