@@ -7,12 +7,14 @@ A `ClassMap` says which native names count and as what. Each data set has a defa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from understudy.boxes import Boxes, Segments
 from understudy.configuration import Config
 from understudy.converters.classes import CLASS_NAMES, labels_from_names
 from understudy.errors import InputError
@@ -36,6 +38,17 @@ class ClassMap(Config):
     def labels(self, names: Sequence[str]) -> NDArray[np.int32]:
         """`(N,)` index into `class_names` for each native name, -1 where it does not count."""
         return labels_from_names(names, self.of, self.class_names)
+
+    def relabel_boxes(self, boxes: Boxes) -> Boxes:
+        """Boxes of native classes as boxes of this map's classes; those that do not count are dropped."""
+        labels = self.labels(boxes.class_names)[boxes.labels]
+        kept = boxes[labels >= 0]
+        return replace(kept, labels=labels[labels >= 0], class_names=self.class_names)
+
+    def relabel_segments(self, segments: Segments) -> Segments:
+        """Points of native classes as points of this map's classes; -1 where they do not count."""
+        table = np.append(self.labels(segments.class_names), -1).astype(np.int16)
+        return Segments(table[segments.labels], self.class_names)
 
 
 NamedMap = Literal["understudy", "official"]
@@ -125,5 +138,23 @@ TABLES: Mapping[str, Mapping[str, ClassMap]] = {
         ),
     },
     "scenes": {"understudy": identity(CLASS_NAMES)},
+    # Labels in bags are named by whoever made them: common names, in small letters.
+    "recorded": {
+        "understudy": _ours(
+            {
+                "car": "car",
+                "van": "car",
+                "truck": "truck",
+                "bus": "truck",
+                "trailer": "truck",
+                "construction_vehicle": "truck",
+                "pedestrian": "pedestrian",
+                "person": "pedestrian",
+                "cyclist": "cyclist",
+                "bicycle": "cyclist",
+                "motorcycle": "cyclist",
+            }
+        ),
+    },
 }
 """Maps by kind of data set and by name."""

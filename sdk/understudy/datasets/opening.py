@@ -69,13 +69,13 @@ def _drives(path: Path) -> list[Path]:
 def _open_scenes(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.scenes import ScenesDataset
 
-    return ScenesDataset(path, split)
+    return ScenesDataset(path, split, classes=classes)
 
 
 def _open_kitti(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.kitti import KittiDataset
 
-    return KittiDataset(path, split)
+    return KittiDataset(path, split, classes=classes)
 
 
 def _open_kitti_raw(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
@@ -85,19 +85,31 @@ def _open_kitti_raw(path: Path, split: str | None, classes: ClassChoice | None) 
     if len(drives) > 1:
         found = f"{len(drives)} drives: {', '.join(drive.name for drive in drives[:5])}"
         raise InputError(f"{path}", found=found, wanted="one drive", remedy="name its folder")
-    return KittiRawDataset(drives[0])
+    return KittiRawDataset(drives[0], classes=classes)
 
 
 def _open_pandaset(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.pandaset import PandasetSequence
 
-    return PandasetSequence(path)
+    return PandasetSequence(path, classes=classes)
 
 
 def _open_nuscenes(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.nuscenes_keyframe import NuscenesKeyframes
 
-    return NuscenesKeyframes(path)
+    return NuscenesKeyframes(path, classes=classes)
+
+
+def _open_recorded(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.recorded import RecordedDataset
+
+    return RecordedDataset(path, split, classes=classes)
+
+
+def _is_recorded(path: Path) -> bool:
+    from understudy.datasets.recorded import is_recorded
+
+    return is_recorded(path)
 
 
 def _holds(name: str) -> Callable[[Path], bool]:
@@ -105,6 +117,7 @@ def _holds(name: str) -> Callable[[Path], bool]:
 
 
 KINDS = (
+    Kind("recorded", "dataset.yaml with kind: recorded", _is_recorded, _open_recorded, has_splits=True),
     Kind("scenes", "dataset.yaml", _holds("dataset.yaml"), _open_scenes, has_splits=True),
     Kind("KITTI object", "training/calib, training/velodyne", _is_kitti, _open_kitti, has_splits=True),
     Kind("KITTI raw drive", "velodyne_points/data", lambda path: bool(_drives(path)), _open_kitti_raw),
