@@ -8,6 +8,7 @@ from typing import Literal
 import typer
 
 from understudy import progress
+from understudy.errors import InputError
 
 
 def evaluate(
@@ -21,8 +22,15 @@ def evaluate(
     out: Path | None = typer.Option(None, "--out", help="Write the record with its curves there (JSON)."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
+    official: str | None = typer.Option(
+        None, "--official", help="Score by an official metric instead, through its result files: see `score`."
+    ),
+    results: Path | None = typer.Option(None, "--results", help="Where the official result files go; with --official."),
 ) -> None:
     """Score a student or teacher: average precision from above and in 3D, by class and range."""
+    if official is not None or results is not None:
+        _evaluate_officially(model, data, split, precision, frames, out, threads, lidar, official, results)
+        return
     from understudy.datasets.opening import open_dataset
     from understudy.engines.model import open_model
     from understudy.evaluation import EvaluationSettings, evaluate_model
@@ -36,3 +44,34 @@ def evaluate(
     if out is not None:
         evaluation.write(out)
     typer.echo("\n".join(describe(evaluation)))
+
+
+def _evaluate_officially(
+    model: Path,
+    data: Path,
+    split: str,
+    precision: Literal["fp32", "fp16", "int8", "uint8"] | None,
+    frames: int | None,
+    out: Path | None,
+    threads: int,
+    lidar: str | None,
+    official: str | None,
+    results: Path | None,
+) -> None:
+    from understudy.datasets.opening import open_dataset
+    from understudy.engines.model import open_model
+    from understudy.metrics.official import benchmark_named, describe
+    from understudy.official_evaluation import evaluate_officially
+
+    if official is None or results is None:
+        raise InputError("evaluate", found="one of --official and --results", wanted="both")
+    if frames is not None:
+        raise InputError("--frames", found="given with --official", wanted="every frame of the split")
+    benchmark = benchmark_named(official)
+    dataset = open_dataset(data, split, benchmark.classes)
+    opened = open_model(model, precision, threads=threads)
+    with opened.engine:
+        result = evaluate_officially(opened, dataset, benchmark, results, lidar=lidar, track=progress.bar)
+    if out is not None:
+        result.write(out)
+    typer.echo("\n".join(describe(result)))
