@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.boxes import Boxes
+from understudy.converters.class_maps import ClassMap, identity
 from understudy.converters.classes import CLASS_NAMES
 from understudy.converters.kitti import (
     boxes_from_objects,
@@ -93,7 +94,7 @@ def test_points_and_labels_agree_with_the_table_of_the_recordings(dataset, key):
     # Boxes in ego stand upright, the camera is tilted by some half a degree: a few points at the faces change sides.
     names = tuple(dict.fromkeys(objects.types[row] for row in wanted))
     ego_from_rect = EGO_FROM_LIDAR @ calibration.rect_from_lidar.inverse()
-    boxes = boxes_from_objects(objects, ego_from_rect, {name: name for name in names}, names)
+    boxes = boxes_from_objects(objects, ego_from_rect, identity(names))
     counts = boxes.contains(EGO_FROM_LIDAR.apply(cloud.points[:, :3])).sum(axis=1)
     np.testing.assert_allclose(counts, in_boxes, rtol=0.1, atol=2)
     overlaps = []
@@ -286,3 +287,26 @@ def test_raw_pair_is_ten_hertz_apart_and_its_points_fit_the_picture(data_root):
     assert 15_000 < seen.sum() < 22_000
     with pytest.raises(InputError, match="calib_object_format"):
         KittiRawDataset(drive / "velodyne_points")
+
+
+@pytest.mark.data
+def test_class_maps_decide_what_counts_and_as_what(data_root):
+    root = data_root / "kitti" / "object"
+    official = KittiDataset(root, classes="official")
+    assert official.class_names == ("Car", "Pedestrian", "Cyclist")
+    assert [official.class_names[label] for label in official[4].boxes.labels] == ["Car", "Car", "Car", "Cyclist"]
+    assert [official.class_names[label] for label in official[1].boxes.labels] == ["Car", "Cyclist"], "no trucks"
+    everything = ClassMap(class_names=("any", "odd"), of={"Car": "any", "Misc": "odd", "Truck": "any"})
+    mapped = KittiDataset(root, classes=everything)
+    assert mapped.class_names == ("any", "odd")
+    assert sorted(mapped[2].boxes.labels) == [0, 1]
+
+
+@pytest.mark.data
+def test_frames_stand_alone_and_raw_frames_follow_each_other(dataset, data_root):
+    places = [dataset.place(index) for index in range(len(dataset))]
+    assert len({place.drive for place in places}) == len(dataset)
+    assert [place.stamp_ns for place in places] == [dataset[i].frame.stamp_ns for i in range(len(dataset))]
+    raw = KittiRawDataset(next((data_root / "kitti/raw/2011_09_26").glob("*_sync")))
+    assert raw.place(0).drive == raw.place(1).drive
+    assert raw.place(1).stamp_ns - raw.place(0).stamp_ns == 100_000_000

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.boxes import Boxes
+from understudy.converters.class_maps import NUSCENES_DETECTION_NAMES, identity
 from understudy.converters.classes import CLASS_NAMES
 from understudy.converters.nuscenes import (
     NuscenesBoxes,
@@ -95,7 +96,7 @@ def test_real_boxes_survive_the_way_to_ego_and_back(keyframes, instances):
         quaternions_from_yaw(rows[:, 6]),
     )
     ego_from_lidar = keyframes[0].rig.lidars[LIDAR].ego_from_sensor.pose()
-    boxes = boxes_from_nuscenes(annotations, ego_from_lidar, {name: name for name in names}, sorted(names))
+    boxes = boxes_from_nuscenes(annotations, ego_from_lidar, identity(sorted(names)))
     back = nuscenes_from_boxes(boxes, ego_from_lidar.inverse())
     assert back.names == annotations.names
     np.testing.assert_allclose(back.translations_m, annotations.translations_m, atol=1e-5)
@@ -150,3 +151,12 @@ def test_a_file_without_entries_is_refused(data_root, tmp_path):
         (tmp_path / "info.json").write_text(json.dumps(damaged))
         with pytest.raises(InputError, match=message):
             NuscenesKeyframes(tmp_path)[0]
+
+
+@pytest.mark.data
+def test_class_maps_decide_what_counts(data_root, instances):
+    official = NuscenesKeyframes(data_root / "nuscenes", classes="official")
+    assert official.class_names == NUSCENES_DETECTION_NAMES
+    found = official[0].boxes
+    assert len(found) == sum(entry["bbox_label_3d"] >= 0 for entry in instances) == 68, "one has no detection class"
+    assert {official.class_names[label] for label in found.labels} >= {"barrier", "traffic_cone", "pedestrian"}

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from understudy.converters.class_maps import ClassMap
 from understudy.datasets.pandaset import EGO_FROM_SENSOR, LIDAR, PandasetSequence, read_arrays
 from understudy.datasets.pose_tracks import PoseTrack
 from understudy.errors import InputError
@@ -130,3 +131,17 @@ def test_a_track_of_one_pose_knows_its_own_time_only():
     np.testing.assert_array_equal(track.at(2.0).matrix, pose.matrix)
     with pytest.raises(InputError, match=r"found one pose, at 2\.0+ s, wanted poses around 2\.10+ s"):
         track.at(2.1)
+
+
+@pytest.mark.data
+def test_class_maps_decide_what_counts_and_frames_are_of_one_drive(data_root, sequence):
+    cones = ClassMap(class_names=("vehicle", "cone"), of={"Car": "vehicle", "Cones": "cone"})
+    mapped = PandasetSequence(data_root / "pandaset" / "002", classes=cones)
+    assert mapped.class_names == ("vehicle", "cone")
+    assert (mapped[0].boxes.labels == 0).sum() == (sequence[0].boxes.labels == 0).sum()
+    assert mapped[0].boxes.class_names == ("vehicle", "cone")
+    places = [sequence.place(index) for index in range(4)]
+    assert {place.drive for place in places} == {"002"}
+    assert [place.stamp_ns for place in places] == [sequence[index].frame.stamp_ns for index in range(4)]
+    with pytest.raises(InputError, match="class map official of pandaset: found no such map, wanted understudy"):
+        PandasetSequence(data_root / "pandaset" / "002", classes="official")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from understudy.converters.class_maps import ClassMap
 from understudy.datasets.scenes import ARRAYS, ScenesDataset
 from understudy.errors import GeometryError, InputError
 from understudy.pose import Pose
@@ -85,6 +86,21 @@ def test_splits_are_by_drive(folder: Path) -> None:
     ]
     assert ScenesDataset(folder, "val")[0].key == "0001/000000"
     assert [drive.name for drive in ScenesDataset(folder, "val").drives] == ["0001"]
+
+
+def test_a_class_map_relabels_and_drops(folder: Path) -> None:
+    walkers = ClassMap(class_names=("walker",), of={"pedestrian": "walker"})
+    sample = ScenesDataset(folder, classes=walkers)[0]
+    assert sample.boxes.class_names == ("walker",)
+    np.testing.assert_array_equal(sample.boxes.labels, [0])
+    np.testing.assert_array_equal(sample.boxes.track_ids, [8])
+    assert ScenesDataset(folder, classes="understudy")[0].boxes.class_names == tuple(CLASSES)
+
+
+def test_places_are_told_without_reading_clouds(folder: Path) -> None:
+    dataset = ScenesDataset(folder)
+    assert [dataset.place(index).drive for index in range(3)] == ["0000", "0000", "0001"]
+    assert [dataset.place(index).stamp_ns for index in range(3)] == [10**9, 10**9 + 1, 10**9 + 2]
 
 
 def test_can_be_iterated_and_pickled(folder: Path) -> None:

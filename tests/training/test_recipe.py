@@ -43,6 +43,8 @@ def test_an_unknown_key_is_answered_with_the_known_ones(path, known):
         ("data.augmentation.max_turn_rad", 45),
         ("precision", "int4"),
         ("detector.size", "huge"),
+        ("data.classes", "theirs"),
+        ("data.classes", {"class_names": ["car"], "of": {"Van": "van"}}),
         ("score_threshold", {"tram": 0.3}),
         ("distillation.terms", []),
         ("schedule.peak_learning_rate", float("nan")),
@@ -64,6 +66,16 @@ def test_the_resolved_recipe_says_the_same(tmp_path):
     assert resolved.contract() == recipe.contract()
     assert recipe.with_epochs(7).schedule.epochs == 7
     assert recipe.with_epochs(None) is recipe
+
+
+def test_classes_are_a_name_or_a_map_written_out(tmp_path):
+    assert check_recipe(changed("data.classes", "official"), "x").data.classes == "official"
+    assert check_recipe(recipe_values(), "x").data.classes is None
+    written_out = {"class_names": ["car"], "of": {"Car": "car", "Van": "car"}}
+    recipe = check_recipe(changed("data.classes", written_out), "x")
+    assert recipe.data.classes.of["Van"] == "car"
+    write_yaml(tmp_path / "r.yaml", recipe.resolved())
+    assert read_recipe(tmp_path / "r.yaml") == recipe.resolved()
 
 
 def test_thresholds_reach_the_contract():

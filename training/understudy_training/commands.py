@@ -36,7 +36,7 @@ def train(
     chosen = read_recipe(recipe).with_epochs(epochs)
     if not resume:
         refuse_to_replace(out)
-    clouds = load_clouds(chosen, open_dataset(data, split), progress.bar)
+    clouds = load_clouds(chosen, open_dataset(data, split, chosen.data.classes), progress.bar)
     options = FitOptions(seed, devices, resume, bars=sys.stderr.isatty())
     fit(chosen, clouds, out, options, say=typer.echo)
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from understudy.bundle.manifest import Contract, DetectedClass, Grid
 from understudy.configuration import Config, check_config, read_yaml
+from understudy.converters.class_maps import ClassChoice
 from understudy.errors import RecipeError
 from understudy_training.augmentation import Augmentation
 from understudy_training.distillation.distiller import DistillationConfig
@@ -41,6 +42,9 @@ class DataConfig(Config):
 
     lidar: str | None = None
     """LiDAR of the rig; needed only where there are several."""
+    classes: ClassChoice | None = None
+    """Which of the data set's classes count and as what: "understudy" (as when left out), "official", or a map written
+    out with `class_names` and `of`. Evaluations of a study count alike."""
     max_frames: int | None = Field(None, gt=0)
     """Use only the first so many frames of the split."""
     min_points: int = Field(3, ge=0)

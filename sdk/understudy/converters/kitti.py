@@ -6,27 +6,17 @@ development kit. The rectified frame is that of camera 0 after R0_rect: x right,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, wrap_angle
-from understudy.converters.classes import CLASS_NAMES, labels_from_names
+from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.headings import project_yaw, unproject_yaw
 from understudy.errors import GeometryError, InputError
 from understudy.pose import Pose
-
-CLASS_MAP: Mapping[str, str] = {
-    "Car": "car",
-    "Van": "car",
-    "Truck": "truck",
-    "Pedestrian": "pedestrian",
-    "Person_sitting": "pedestrian",
-    "Cyclist": "cyclist",
-}
-"""Tram, Misc and DontCare have no class of ours and are dropped."""
 
 _NAMES_FOR_WRITING: Mapping[str, str] = {
     "car": "Car",
@@ -34,6 +24,9 @@ _NAMES_FOR_WRITING: Mapping[str, str] = {
     "pedestrian": "Pedestrian",
     "cyclist": "Cyclist",
 }
+_SIZED_TYPES = {"Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc"}
+"""Everything but DontCare, whose size is written as -1."""
+
 _LABEL_FIELDS = 15
 _MATRIX_SIZES: Mapping[str, int] = {"P2": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
 
@@ -120,18 +113,14 @@ def format_objects(objects: KittiObjects) -> str:
     return "".join(lines)
 
 
-def boxes_from_objects(
-    objects: KittiObjects,
-    ego_from_rect: Pose,
-    class_map: Mapping[str, str] = CLASS_MAP,
-    class_names: Sequence[str] = CLASS_NAMES,
-) -> Boxes:
-    """Boxes in ego; objects whose type the map lacks are dropped.
+def boxes_from_objects(objects: KittiObjects, ego_from_rect: Pose, classes: ClassChoice | None = None) -> Boxes:
+    """Boxes in ego; objects whose type the class map lacks are dropped.
 
     The camera is tilted by up to a degree against the road: centers move with the full pose, the heading is
     projected onto ego's ground plane, and the box stands upright in ego.
     """
-    labels = labels_from_names(objects.types, class_map, class_names)
+    class_map = chosen_map("kitti", classes)
+    labels = class_map.labels(objects.types)
     known = labels >= 0
     height, width, length = objects.sizes_m[known].T
     centers_rect = objects.locations_m[known] - np.stack([0 * height, height / 2, 0 * height], axis=1)
@@ -139,7 +128,7 @@ def boxes_from_objects(
     yaw = project_yaw(ego_from_level.rotation, -objects.rotations_y_rad[known] - np.pi / 2)
     geometry = np.column_stack([ego_from_rect.apply(centers_rect), length, width, height, yaw]).astype(np.float32)
     scores = None if objects.scores is None else objects.scores[known].astype(np.float32)
-    return Boxes(geometry, labels[known], tuple(class_names), scores=scores)
+    return Boxes(geometry, labels[known], class_map.class_names, scores=scores)
 
 
 def objects_from_boxes(boxes: Boxes, ego_from_rect: Pose) -> KittiObjects:
@@ -209,7 +198,7 @@ def _numbers(fields: list[str], where: str) -> list[float]:
         raise InputError(where, found=str(error), wanted="a class name and numbers") from None
     if not np.isfinite(values).all():
         raise InputError(where, found="a value that is not finite", wanted="finite numbers")
-    if fields[0] in CLASS_MAP and min(values[7:10]) < 0:
+    if fields[0] in _SIZED_TYPES and min(values[7:10]) < 0:
         raise InputError(where, found=f"size {values[7:10]}", wanted="sizes >= 0")
     return values
 

@@ -5,29 +5,16 @@ Source: H. Caesar et al., "nuScenes: a multimodal dataset for autonomous driving
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from understudy.boxes import Boxes
-from understudy.converters.classes import CLASS_NAMES, labels_from_names
+from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.headings import project_yaw, unproject_yaw
 from understudy.errors import InputError
 from understudy.pose import Pose
-
-CLASS_MAP: Mapping[str, str] = {
-    "car": "car",
-    "truck": "truck",
-    "trailer": "truck",
-    "bus": "truck",
-    "construction_vehicle": "truck",
-    "pedestrian": "pedestrian",
-    "bicycle": "cyclist",
-    "motorcycle": "cyclist",
-}
-"""The ten detection classes; traffic cones and barriers have no class of ours and are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +42,19 @@ class NuscenesBoxes:
             )
 
 
-def boxes_from_nuscenes(
-    annotations: NuscenesBoxes,
-    ego_from_source: Pose,
-    class_map: Mapping[str, str] = CLASS_MAP,
-    class_names: Sequence[str] = CLASS_NAMES,
-) -> Boxes:
-    """Boxes in ego from annotations in the source frame (global or LiDAR); unknown names are dropped.
+def boxes_from_nuscenes(annotations: NuscenesBoxes, ego_from_source: Pose, classes: ClassChoice | None = None) -> Boxes:
+    """Boxes in ego from annotations in the source frame (global or LiDAR); names the class map lacks are dropped.
 
     Headings are projected onto ego's ground plane; roll and pitch of a box are lost, as a box has none.
     """
-    labels = labels_from_names(annotations.names, class_map, class_names)
+    class_map = chosen_map("nuscenes", classes)
+    labels = class_map.labels(annotations.names)
     known = labels >= 0
     width, length, height = annotations.sizes_m[known].T
     yaw = project_yaw(ego_from_source.rotation, yaw_from_quaternions(annotations.rotations_wxyz[known]))
     centers = ego_from_source.apply(annotations.translations_m[known])
     geometry = np.column_stack([centers, length, width, height, yaw]).astype(np.float32)
-    return Boxes(geometry, labels[known], tuple(class_names))
+    return Boxes(geometry, labels[known], class_map.class_names)
 
 
 def nuscenes_from_boxes(boxes: Boxes, source_from_ego: Pose) -> NuscenesBoxes:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
-from understudy.converters.classes import CLASS_NAMES
+from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.kitti import (
     KittiCalibration,
     KittiObjects,
@@ -17,7 +17,7 @@ from understudy.converters.kitti import (
     parse_calibration,
     parse_objects,
 )
-from understudy.datasets.dataset import Sample
+from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import InputError
@@ -44,6 +44,7 @@ class KittiDataset:
     Args:
         path: folder with `training/`, or that folder itself.
         split: a list in `ImageSets/`, or None for every frame that has a sweep.
+        classes: which types count and as what.
 
     Frames are single: stamps are synthetic, 0.1 s apart by frame number. Where `label_2` is absent, samples carry no
     boxes. Only what camera 2 sees is labeled; `labeled` says so of boxes.
@@ -52,7 +53,8 @@ class KittiDataset:
         InputError: when the folder or split is missing; at access, when a file is missing or malformed.
     """
 
-    def __init__(self, path: Path, split: str | None = None) -> None:
+    def __init__(self, path: Path, split: str | None = None, *, classes: ClassChoice | None = None) -> None:
+        self._class_map = chosen_map("kitti", classes)
         self._root = path / "training" if (path / "training").is_dir() else path
         self._keys = _frame_keys(self._root, split)
         if not self._keys:
@@ -60,8 +62,8 @@ class KittiDataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Our four classes."""
-        return CLASS_NAMES
+        """Classes of the class map."""
+        return self._class_map.class_names
 
     @property
     def fingerprint(self) -> str:
@@ -73,10 +75,14 @@ class KittiDataset:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def place(self, index: int) -> Place:
+        """Every frame is a drive of its own: the benchmark drew them from many recordings."""
+        return Place(self._keys[index], self._stamp_ns(index))
+
     def __getitem__(self, index: int) -> Sample:
         """The frame, with points counted in each labeled box."""
         key = self._keys[index]
-        stamp_ns = int(key) * _FRAME_PERIOD_NS
+        stamp_ns = self._stamp_ns(index)
         cloud = PointCloud(read_float_records(self._sweep_path(key), 4), stamp_ns, LIDAR)
         image_path = self._path("image_2", key, "png")
         images = ImageFiles({CAMERA: ImageFile(image_path, stamp_ns, CAMERA)})
@@ -105,13 +111,16 @@ class KittiDataset:
             inside &= ~((pixels >= [left, top]) & (pixels <= [right, bottom])).all(axis=1)
         return inside & (depth_m > 0)
 
+    def _stamp_ns(self, index: int) -> int:
+        return int(self._keys[index]) * _FRAME_PERIOD_NS
+
     @property
     def _has_labels(self) -> bool:
         return (self._root / "label_2").is_dir()
 
     def _boxes(self, key: str, calibration: KittiCalibration, cloud: PointCloud) -> Boxes:
         ego_from_rect = EGO_FROM_LIDAR @ calibration.rect_from_lidar.inverse()
-        boxes = boxes_from_objects(self.objects(key), ego_from_rect)
+        boxes = boxes_from_objects(self.objects(key), ego_from_rect, self._class_map)
         counts = count_points_inside(boxes, EGO_FROM_LIDAR.apply(cloud.points[:, :3]))
         return replace(boxes, num_points=counts)
 

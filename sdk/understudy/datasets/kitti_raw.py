@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from understudy.converters.classes import CLASS_NAMES
+from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.kitti import parse_calibration
-from understudy.datasets.dataset import Sample
+from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.kitti import CAMERA, LIDAR, kitti_rig
@@ -27,7 +27,8 @@ class KittiRawDataset:
         InputError: when the calibration or all sweeps are missing; at access, when a file is missing or malformed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, classes: ClassChoice | None = None) -> None:
+        self._class_map = chosen_map("kitti", classes)
         self._root = path
         places = [path.parent / _CALIBRATION, path / _CALIBRATION]
         found = [place for place in places if place.is_file()]
@@ -40,8 +41,8 @@ class KittiRawDataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Our four classes, though nothing is labeled."""
-        return CLASS_NAMES
+        """Classes of the class map, though nothing is labeled."""
+        return self._class_map.class_names
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +58,10 @@ class KittiRawDataset:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def place(self, index: int) -> Place:
+        """All frames are of one drive, the folder."""
+        return Place(self._root.name, int(self._keys[index]) * _PERIOD_NS)
 
     def __getitem__(self, index: int) -> Sample:
         """The frame, without labels."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
-from understudy.converters.classes import CLASS_NAMES
-from understudy.converters.nuscenes import CLASS_MAP, NuscenesBoxes, boxes_from_nuscenes, quaternions_from_yaw
-from understudy.datasets.dataset import Sample
+from understudy.converters.class_maps import ClassChoice, chosen_map
+from understudy.converters.nuscenes import NuscenesBoxes, boxes_from_nuscenes, quaternions_from_yaw
+from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_json
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import GeometryError, InputError
@@ -38,7 +38,8 @@ class NuscenesKeyframes:
         InputError: when the info file is missing or lacks an entry; at access, when a file is missing or malformed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, classes: ClassChoice | None = None) -> None:
+        self._class_map = chosen_map("nuscenes", classes)
         self._root = path
         infos = sorted(path.glob("*.json"))
         if len(infos) != 1:
@@ -51,8 +52,8 @@ class NuscenesKeyframes:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Our four classes."""
-        return CLASS_NAMES
+        """Classes of the class map."""
+        return self._class_map.class_names
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +62,13 @@ class NuscenesKeyframes:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def place(self, index: int) -> Place:
+        """The drive is the scene, or the log in the sweep's file name where the info file does not tell scenes."""
+        record = self._records[index]
+        sweep = str(self._get(lambda: record["lidar_points"]["lidar_path"]))
+        drive = str(record.get("scene_token", sweep.split("__")[0]))
+        return Place(drive, _stamp_ns(self._get(lambda: record["timestamp"])))
 
     def __getitem__(self, index: int) -> Sample:
         """The key frame."""
@@ -111,7 +119,7 @@ class NuscenesKeyframes:
 
     def _boxes(self, record: dict[str, Any]) -> Boxes:
         instances: list[dict[str, Any]] = self._get(lambda: record["instances"])
-        chosen = [entry for entry in instances if self._names.get(entry["bbox_label_3d"], "") in CLASS_MAP]
+        chosen = [entry for entry in instances if self._names.get(entry["bbox_label_3d"], "") in self._class_map.of]
         rows = np.array(self._get(lambda: [entry["bbox_3d"] for entry in chosen]), np.float64).reshape(-1, 7)
         annotations = NuscenesBoxes(
             names=tuple(self._names[entry["bbox_label_3d"]] for entry in chosen),
@@ -120,7 +128,7 @@ class NuscenesKeyframes:
             rotations_wxyz=quaternions_from_yaw(rows[:, 6]),
         )
         ego_from_lidar = self._pose(record["lidar_points"]["lidar2ego"])
-        boxes = boxes_from_nuscenes(annotations, ego_from_lidar)
+        boxes = boxes_from_nuscenes(annotations, ego_from_lidar, self._class_map)
         velocities = np.array([entry["velocity"] for entry in chosen], np.float64).reshape(-1, 2)
         return replace(
             boxes,

@@ -7,7 +7,6 @@ tables of the release are read as npz and JSON (no pickle is opened anywhere her
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, Segments, wrap_angle
-from understudy.converters.classes import CLASS_NAMES, labels_from_names
-from understudy.datasets.dataset import Sample
+from understudy.converters.class_maps import ClassChoice, chosen_map
+from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_json
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.pose_tracks import PoseTrack
@@ -38,23 +37,6 @@ EGO_FROM_SENSOR = Pose(
 )
 """PandaSet's poses have x right, y forward, z up; ego is the same place on the road with x forward, y left."""
 
-CLASS_MAP: Mapping[str, str] = {
-    "Car": "car",
-    "Pickup Truck": "truck",
-    "Medium-sized Truck": "truck",
-    "Semi-truck": "truck",
-    "Bus": "truck",
-    "Emergency Vehicle": "truck",
-    "Other Vehicle - Construction Vehicle": "truck",
-    "Other Vehicle - Uncommon": "truck",
-    "Pedestrian": "pedestrian",
-    "Pedestrian with Object": "pedestrian",
-    "Bicycle": "cyclist",
-    "Motorcycle": "cyclist",
-    "Motorized Scooter": "cyclist",
-}
-"""Labels without a class of ours (cones, signs, barriers, towed objects, ...) are dropped."""
-
 _SPINNING, _FORWARD_SENSOR = 0, 1
 _CUBOID_NUMBERS = ("position.x", "position.y", "position.z", "dimensions.y", "dimensions.x", "dimensions.z", "yaw")
 
@@ -71,8 +53,9 @@ class PandasetSequence:
         InputError: when the folder holds no frames; at access, when a file is missing or malformed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, classes: ClassChoice | None = None) -> None:
         self._root = path
+        self._class_map = chosen_map("pandaset", classes)
         self._frames = sorted(int(sweep.stem) for sweep in (path / "lidar").glob("[0-9]*.npz"))
         if not self._frames:
             raise InputError(f"{path}", found="no frames", wanted="lidar/*.npz")
@@ -89,8 +72,8 @@ class PandasetSequence:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Our four classes."""
-        return CLASS_NAMES
+        """Classes of the class map."""
+        return self._class_map.class_names
 
     @property
     def rig(self) -> Rig:
@@ -106,6 +89,10 @@ class PandasetSequence:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    def place(self, index: int) -> Place:
+        """All frames are of one drive, the sequence."""
+        return Place(self._root.name, _stamp_ns(self._stamps_s[self._frames[index]]))
 
     def __getitem__(self, index: int) -> Sample:
         """The frame, with points counted in each box and the class of each point."""
@@ -144,7 +131,7 @@ class PandasetSequence:
         path = self._root / "annotations" / "cuboids" / f"{number:02d}.json"
         records = _records(read_json(path), path)
         records = [record for record in records if record["cuboids.sensor_id"] != _FORWARD_SENSOR]
-        labels = labels_from_names([record["label"] for record in records], CLASS_MAP)
+        labels = self._class_map.labels([record["label"] for record in records])
         geometry = np.array([[record[name] for name in _CUBOID_NUMBERS] for record in records], np.float64)
         geometry = geometry.reshape(-1, 7)[labels >= 0]
         # PandaSet's yaw turns the width onto x, so that the length lies along y.
@@ -152,7 +139,7 @@ class PandasetSequence:
         geometry[:, 6] = wrap_angle(headings + ego_from_world.yaw_rad)
         geometry[:, :3] = ego_from_world.apply(geometry[:, :3])
         tracks = np.array([_track_id(record["uuid"]) for record in records], np.int64)[labels >= 0]
-        return Boxes(geometry.astype(np.float32), labels[labels >= 0], CLASS_NAMES, track_ids=tracks)
+        return Boxes(geometry.astype(np.float32), labels[labels >= 0], self.class_names, track_ids=tracks)
 
     def _segments(self, number: int, chosen: NDArray[np.bool_]) -> dict[str, Segments]:
         folder = self._root / "annotations" / "semseg"

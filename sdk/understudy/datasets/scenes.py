@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from pydantic import Field
 
 from understudy.boxes import Boxes, Segments
 from understudy.configuration import Config, check_config, read_yaml
-from understudy.datasets.dataset import Sample
+from understudy.converters.class_maps import ClassChoice, chosen_map, identity
+from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import InputError, UnderstudyError
@@ -64,7 +65,7 @@ class ScenesDescription(Config):
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Numbered:
     drive: DriveEntry
     frame: int
 
@@ -76,15 +77,20 @@ class ScenesDataset:
         path: the data set's folder.
         split: "train", "val", or None for all drives.
         images: offer the camera's pictures; each is read and decoded only when looked at.
+        classes: which of the data set's classes count and as what; None takes them as they are.
 
     Raises:
         InputError: when the folder, its description or its rig is missing or not what this version reads.
         GeometryError: when the rig is wrong or lacks the LiDAR.
     """
 
-    def __init__(self, path: Path, split: str | None = None, *, images: bool = True) -> None:
+    def __init__(
+        self, path: Path, split: str | None = None, *, images: bool = True, classes: ClassChoice | None = None
+    ) -> None:
         self.path = Path(path)
         self.description = _read_description(self.path)
+        own = identity(self.description.class_names)
+        self._class_map = own if classes is None else chosen_map("scenes", classes)
         self.rig: Rig = read_rig(self.path / RIG_FILE)
         _, self._lidar = self.rig.lidar(LIDAR)
         self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
@@ -92,12 +98,12 @@ class ScenesDataset:
             splits = sorted({drive.split for drive in self.description.drives})
             raise InputError(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
         self._images = images and bool(self.rig.cameras)
-        self._places = [_Place(drive, frame) for drive in self.drives for frame in range(drive.num_frames)]
+        self._places = [_Numbered(drive, frame) for drive in self.drives for frame in range(drive.num_frames)]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Classes of the boxes."""
-        return self.description.class_names
+        return self._class_map.class_names
 
     @property
     def fingerprint(self) -> str:
@@ -111,6 +117,11 @@ class ScenesDataset:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def place(self, index: int) -> Place:
+        """Drive and stamp of a frame; only the stamp is read from its file."""
+        numbered = self._places[index]
+        return Place(numbered.drive.name, _read_stamp_ns(self._frame_file(numbered)))
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one frame.
@@ -128,7 +139,7 @@ class ScenesDataset:
         except UnderstudyError as error:
             raise InputError(f"{file}", found=str(error), remedy="make the data set anew") from error
 
-    def _sample(self, place: _Place, arrays: Mapping[str, NDArray[Any]]) -> Sample:
+    def _sample(self, place: _Numbered, arrays: Mapping[str, NDArray[Any]]) -> Sample:
         stamp_ns = int(arrays["stamp_ns"])
         cloud = PointCloud(
             np.ascontiguousarray(arrays["points"]),
@@ -148,23 +159,24 @@ class ScenesDataset:
         return Sample(key, frame, self.rig, self._boxes(arrays), {LIDAR: segments})
 
     def _boxes(self, arrays: Mapping[str, NDArray[Any]]) -> Boxes:
-        return Boxes(
+        native = Boxes(
             arrays["boxes"],
             arrays["labels"],
-            self.class_names,
+            self.description.class_names,
             track_ids=arrays["track_ids"],
             num_points=arrays["num_points"],
             velocities_mps=arrays["velocities_mps"],
         )
+        return self._class_map.relabel_boxes(native)
 
-    def _pictures(self, place: _Place, stamp_ns: int) -> ImageFiles:
+    def _pictures(self, place: _Numbered, stamp_ns: int) -> ImageFiles:
         file = self._drive_folder(place) / CAMERA / f"{place.frame:06d}.jpg"
         return ImageFiles({CAMERA: ImageFile(file, stamp_ns, self.rig.cameras[CAMERA].frame_id)})
 
-    def _drive_folder(self, place: _Place) -> Path:
+    def _drive_folder(self, place: _Numbered) -> Path:
         return self.path / "drives" / place.drive.name
 
-    def _frame_file(self, place: _Place) -> Path:
+    def _frame_file(self, place: _Numbered) -> Path:
         return self._drive_folder(place) / "frames" / f"{place.frame:06d}.npz"
 
 
@@ -185,21 +197,32 @@ def _read_description(path: Path) -> ScenesDescription:
 
 
 def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ARRAYS if name in stored}
-    except FileNotFoundError:
-        raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{file}", found=str(error), wanted="a whole npz file without pickled objects", remedy="make it anew"
-        ) from error
+    arrays = _load(file, ARRAYS)
     for name, (dtype, axes) in ARRAYS.items():
         _check_array(file, name, arrays.get(name), dtype, axes)
     if len(arrays["point_classes"]) != len(arrays["points"]):
         found, wanted = len(arrays["point_classes"]), len(arrays["points"])
         raise InputError(f"{file}: array point_classes", found=f"{found} entries", wanted=f"{wanted}, one per point")
     return arrays
+
+
+def _read_stamp_ns(file: Path) -> int:
+    arrays = _load(file, ("stamp_ns",))
+    _check_array(file, "stamp_ns", arrays.get("stamp_ns"), *ARRAYS["stamp_ns"])
+    return int(arrays["stamp_ns"])
+
+
+def _load(file: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that the file holds."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names if name in stored}
+    except FileNotFoundError:
+        raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{file}", found=str(error), wanted="a whole npz file without pickled objects", remedy="make it anew"
+        ) from error
 
 
 def _check_array(file: Path, name: str, values: NDArray[Any] | None, dtype: str, axes: int) -> None:

@@ -9,7 +9,14 @@ from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
 from understudy_training.checkpoint import read_record
 from understudy_training.commands import parse_seeds
-from understudy_training.distillation.study import StudyOptions, StudyPaths, refuse_unless_comparable, study
+from understudy_training.distillation.study import (
+    StudyOptions,
+    StudyPaths,
+    evaluate_run,
+    load_clouds,
+    refuse_unless_comparable,
+    study,
+)
 from understudy_training.fitting import build_detector
 from understudy_training.ledger import read_ledger
 from understudy_training.recipe import Recipe, check_recipe
@@ -86,6 +93,25 @@ def test_distill_trains_pairs_and_writes_the_ledger(data, teacher, tmp_path):
     assert student.teacher == read_record(teacher).weights
     assert control.teacher == ""
     assert student.data == open_dataset(data, "train").fingerprint
+
+
+def test_the_recipes_class_map_reaches_training_and_evaluation(data, teacher, tmp_path):
+    road_users = {"class_names": CLASSES[::-1], "of": {"pedestrian": "pedestrian", "truck": "car"}}
+    mapped = recipe(data={"classes": road_users}, distillation=TERMS, schedule={"epochs": 1})
+    clouds = load_clouds(mapped, open_dataset(data, "train", mapped.data.classes))
+    assert clouds[0].boxes.class_names == tuple(CLASSES[::-1])
+    paths = StudyPaths(teacher, data, tmp_path / "out")
+    evaluation = evaluate_run(teacher, mapped, paths)
+    plain = evaluate_run(teacher, recipe(), paths)
+    assert evaluation.entry("cyclist").num_truths == 0
+    assert evaluation.entry("car").num_truths == plain.entry("truck").num_truths
+
+
+def test_a_class_that_the_data_lack_is_refused(data):
+    official = recipe(data={"classes": {"class_names": ["car", "truck"], "of": {}}})
+    message = r"detector\.class_names: found pedestrian, cyclist, wanted among car, truck; .*data\.classes"
+    with pytest.raises(InputError, match=message):
+        load_clouds(official, open_dataset(data, "train", official.data.classes))
 
 
 @pytest.mark.slow

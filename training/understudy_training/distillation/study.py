@@ -109,7 +109,8 @@ def study(
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
     for job in jobs:
         refuse_to_replace(job.folder)
-    make_teacher(recipe, detector, load_clouds(recipe, open_dataset(paths.data, paths.split)), paths, options, track)
+    clouds = load_clouds(recipe, open_dataset(paths.data, paths.split, recipe.data.classes))
+    make_teacher(recipe, detector, clouds, paths, options, track)
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
     ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
@@ -121,7 +122,7 @@ def study(
 def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
     """Trains and evaluates one network; returns the job, for whoever waits for it."""
     use_threads(job.threads)
-    clouds = load_clouds(job.recipe, open_dataset(job.paths.data, job.paths.split))
+    clouds = load_clouds(job.recipe, open_dataset(job.paths.data, job.paths.split, job.recipe.data.classes))
     teaching = _teaching(job, clouds) if job.role == "student" else None
     options = FitOptions(job.seed, bars=job.options.bars)
     fit(job.recipe, clouds, job.folder, options, teaching=teaching, say=say)
@@ -132,13 +133,18 @@ def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
 def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
     """A run's network through the pipeline, on the split that was held out."""
     opened = open_torch_engine(run, threads=torch.get_num_threads())
-    dataset = open_dataset(paths.data, paths.eval_split)
+    dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
     with opened.engine:
         return evaluate_model(opened, dataset, subject=run.name, lidar=recipe.data.lidar, track=track)
 
 
 def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clouds:
-    """The frames a recipe trains on, in memory when it says so."""
+    """The frames a recipe trains on, in memory when it says so.
+
+    Raises:
+        InputError: when the detector has a class that the data set, with the recipe's class map, does not.
+    """
+    refuse_strange_classes(recipe, dataset)
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
     clouds = Clouds(dataset, recipe.data.lidar, reach_m, recipe.data.max_frames)
     if recipe.data.preload:
@@ -241,6 +247,15 @@ def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector) -> None:
             raise InputError(f"teacher's {name}", found=found, wanted=wanted, remedy=remedy)
 
 
+def refuse_strange_classes(recipe: Recipe, dataset: Dataset) -> None:
+    """Raises InputError when the detector is to find a class that the data set does not know."""
+    strangers = [name for name in recipe.detector.class_names if name not in dataset.class_names]
+    if strangers:
+        found, wanted = ", ".join(strangers), f"among {', '.join(dataset.class_names)}"
+        remedy = "name the detector's classes after the data set's, or map those with data.classes"
+        raise InputError(f"recipe {recipe.name}: detector.class_names", found=found, wanted=wanted, remedy=remedy)
+
+
 def _num_versions(recipe: Recipe) -> int | None:
     return recipe.data.augmentation.variants if recipe.data.augmentation is not None else 1
 
@@ -250,7 +265,7 @@ def _facts(recipe: Recipe, clouds: Clouds) -> dict[str, str]:
     return {
         "form": f"{_ANSWERS_FORM}, understudy {__version__}",
         "data": clouds.dataset.fingerprint,
-        "settings": recipe.data.model_dump_json(include={"lidar", "augmentation", "min_points"}),
+        "settings": recipe.data.model_dump_json(include={"lidar", "classes", "augmentation", "min_points"}),
         "classes": ",".join(recipe.detector.class_names),
         "precision": usable_precision(recipe.precision),
         "levels": ",".join(recipe.distillation.levels) if recipe.distillation else "",
