@@ -5,8 +5,10 @@ VENV ?= .venv
 TORCH_SOURCE ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The official devkits need an environment of their own: they hold numpy below 2.
+ORACLES := $(VENV)/oracles/.installed
 
-.PHONY: demo test test-slow lint types imports check bench wrong-inputs clean
+.PHONY: demo oracles test test-slow lint types imports check bench wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -17,14 +19,22 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "[understudy] tensorrt-rtx is not available here: the demo skips its build"
 	@touch $@
 
+$(ORACLES): constraints-oracles.txt
+	@echo "[understudy] installing the official devkits into $(dir $@)"
+	@test -x $(dir $@)bin/python || $(PYTHON) -m venv $(dir $@)
+	@$(dir $@)bin/python -m pip install --quiet --no-deps --requirement constraints-oracles.txt
+	@touch $@
+
+oracles: $(ORACLES)
+
 demo: $(STAMP)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-test: $(STAMP)
+test: $(STAMP) $(ORACLES)
 	@$(BIN)/python -m pytest -m "not slow"
 
 # pytest exits with 5 when no test is marked slow, which is no failure.
-test-slow: $(STAMP)
+test-slow: $(STAMP) $(ORACLES)
 	@$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
 
 lint: $(STAMP)
@@ -38,7 +48,7 @@ imports: $(STAMP)
 
 check: lint types imports
 
-bench: $(STAMP)
+bench: $(STAMP) $(ORACLES)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 wrong-inputs: $(STAMP)

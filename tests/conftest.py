@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.oracles import REQUIRED, Oracle, find_oracle
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
@@ -14,3 +16,15 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real recordings at {root}; set UNDERSTUDY_DATA")
     return root
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    """The official devkits in an environment of their own; skips when it is not built, fails where it is required."""
+    found = find_oracle()
+    if found is None:
+        reason = "the official devkits are not installed; run `make oracles`"
+        if os.environ.get(REQUIRED):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
