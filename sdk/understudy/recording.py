@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
 from understudy.datasets.dataset import Dataset, Sample
+from understudy.datasets.image_files import ImageFiles
 from understudy.errors import GeometryError, InputError
-from understudy.frame import Frame, Image, PointCloud
+from understudy.frame import Image
 from understudy.messages.cloud_layouts import LAYOUTS, CloudLayout, LayoutName, cloud_message
+from understudy.messages.headers import header_message, stamp_ns_from_message
 from understudy.messages.images import camera_info_message, compressed_image_message
+from understudy.messages.outputs import detections_message
 from understudy.messages.transforms import odometry_message, rig_transforms_message
 from understudy.progress import Track, silent
-from understudy.rig import Lidar, Rig
+from understudy.rig import Camera, Lidar, Rig
 from understudy.topics import (
+    LABELS_TOPIC,
     ODOMETRY_TOPIC,
     STATIC_TRANSFORMS_TOPIC,
     camera_info_topic,
@@ -28,6 +34,8 @@ from understudy.topics import (
 )
 
 RIG_FILE = "rig.yaml"
+_COMPRESSED = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
+"""Format of a compressed image, by the ending of the file."""
 _Outgoing = tuple[int, str, Any]
 """Stamp, topic, message."""
 
@@ -58,13 +66,14 @@ def record_bag(
     frames: Sequence[int] | None = None,
     layout: LayoutName = "plain",
     images: bool = True,
+    labels: bool = False,
     overwrite: bool = False,
     track: Track = silent,
 ) -> Recording:
     """Writes samples as PointCloud2, compressed images, camera info, static transforms and odometry.
 
-    Header stamps and log times are the frames' own stamps. The bag is there when all of it is: an older one that it
-    replaces stays until then.
+    Header stamps and log times are the frames' own stamps. JPEG and PNG files are written as they are, byte for byte.
+    The bag is there when all of it is: an older one that it replaces stays until then.
 
     Args:
         dataset: what to write; one rig, stamps that rise.
@@ -72,6 +81,7 @@ def record_bag(
         frames: numbers of the samples; None for all.
         layout: fields of the point clouds; `shuffled` also brings intensity to 0..255 bytes.
         images: whether to write the cameras.
+        labels: whether to write the frames' boxes, as `vision_msgs/Detection3DArray` with track ids.
         overwrite: whether a bag that is there may go.
         track: shows progress.
 
@@ -88,8 +98,8 @@ def record_bag(
     counts: Counter[str] = Counter()
     with BagWriter(out, overwrite=overwrite) as writer:
         rig.write(writer.folder / RIG_FILE)
-        for outgoing in _outgoing(dataset, numbers, first, rig, LAYOUTS[layout], images, track):
-            stamp_ns, topic, message = outgoing
+        what = _Contents(rig, LAYOUTS[layout], images, labels)
+        for stamp_ns, topic, message in _outgoing(dataset, numbers, first, what, track):
             writer.write(topic, message, stamp_ns, latched=topic == STATIC_TRANSFORMS_TOPIC)
             counts[topic] += 1
     span_s = (dataset[numbers[-1]].frame.stamp_ns - first.frame.stamp_ns) / 1e9
@@ -102,9 +112,11 @@ def open_for_recording(path: Path, split: str | None = None, *, images: bool = T
     Raises:
         InputError: when the folder holds no data set that is known.
     """
-    from understudy.datasets import scenes
+    from understudy.datasets import recorded, scenes
     from understudy.datasets.opening import open_dataset
 
+    if recorded.is_recorded(path):
+        return recorded.RecordedDataset(path, split, images=images)
     if (path / scenes.DESCRIPTION_FILE).is_file():
         return scenes.ScenesDataset(path, split, images=images)
     return open_dataset(path, split)
@@ -132,23 +144,27 @@ def _drive_frames(dataset: Dataset, drive: int) -> range:
     return range(starts[drive], starts[drive + 1])
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What is written of each frame: clouds in this layout, described by this rig, with pictures and boxes or not."""
+
+    rig: Rig
+    layout: CloudLayout
+    images: bool
+    labels: bool
+
+
 def _outgoing(
-    dataset: Dataset,
-    numbers: Sequence[int],
-    first: Sample,
-    rig: Rig,
-    layout: CloudLayout,
-    images: bool,
-    track: Track,
+    dataset: Dataset, numbers: Sequence[int], first: Sample, what: _Contents, track: Track
 ) -> Iterator[_Outgoing]:
     start_ns = first.frame.stamp_ns
-    yield start_ns, STATIC_TRANSFORMS_TOPIC, rig_transforms_message(make_message, rig, start_ns)
+    yield start_ns, STATIC_TRANSFORMS_TOPIC, rig_transforms_message(make_message, what.rig, start_ns)
     last_ns: int | None = None
     for number in track(numbers, "recording", len(numbers)):
         sample = dataset[number]
         _refuse_unless_continues(sample, first, last_ns)
         last_ns = sample.frame.stamp_ns
-        yield from _frame_messages(sample.frame, sample.rig, rig, layout, images)
+        yield from _frame_messages(sample, what)
 
 
 def _refuse_unless_continues(sample: Sample, first: Sample, last_ns: int | None) -> None:
@@ -168,29 +184,41 @@ def _refuse_unless_continues(sample: Sample, first: Sample, last_ns: int | None)
         )
 
 
-def _frame_messages(frame: Frame, rig: Rig, rig_in_bag: Rig, layout: CloudLayout, images: bool) -> list[_Outgoing]:
+def _frame_messages(sample: Sample, what: _Contents) -> list[_Outgoing]:
     """The messages of one frame in the order of their stamps."""
     outgoing: list[_Outgoing] = []
+    frame = sample.frame
     for name, cloud in frame.clouds.items():
-        named = PointCloud(
-            cloud.points, cloud.stamp_ns, rig_in_bag.sensors[name].frame_id, cloud.time_offset_s, cloud.ring
-        )
-        message = cloud_message(make_message, named, layout, rig.lidars[name].intensity_scale)
+        named = replace(cloud, frame_id=what.rig.sensors[name].frame_id)
+        message = cloud_message(make_message, named, what.layout, sample.rig.lidars[name].intensity_scale)
         outgoing.append((cloud.stamp_ns, points_topic(name), message))
-    for name in frame.images if images else ():
-        outgoing += _camera_messages(name, frame.images[name], rig_in_bag)
+    for name in frame.images if what.images else ():
+        outgoing += _camera_messages(name, frame.images, what.rig.cameras[name])
     if frame.world_from_ego is not None:
         message = odometry_message(make_message, frame.world_from_ego, frame.stamp_ns)
         outgoing.append((frame.stamp_ns, ODOMETRY_TOPIC, message))
+    if what.labels and sample.boxes is not None:
+        message = detections_message(make_message, sample.boxes, frame.stamp_ns)
+        outgoing.append((frame.stamp_ns, LABELS_TOPIC, message))
     return sorted(outgoing, key=lambda entry: entry[:2])
 
 
-def _camera_messages(name: str, image: Image, rig: Rig) -> list[_Outgoing]:
-    camera = rig.cameras[name]
-    named = Image(image.pixels, image.stamp_ns, camera.frame_id)
-    info = camera_info_message(make_message, camera, image.stamp_ns, camera.frame_id)
-    picture = compressed_image_message(make_message, named)
-    return [(image.stamp_ns, image_topic(name), picture), (image.stamp_ns, camera_info_topic(name), info)]
+def _camera_messages(name: str, images: Mapping[str, Image], camera: Camera) -> list[_Outgoing]:
+    picture = _picture_message(name, images, camera)
+    stamp_ns = stamp_ns_from_message(picture)
+    info = camera_info_message(make_message, camera, stamp_ns, camera.frame_id)
+    return [(stamp_ns, image_topic(name), picture), (stamp_ns, camera_info_topic(name), info)]
+
+
+def _picture_message(name: str, images: Mapping[str, Image], camera: Camera) -> Any:
+    """A JPEG or PNG file's own bytes; other pictures are compressed."""
+    file = images.file(name) if isinstance(images, ImageFiles) else None
+    kind = _COMPRESSED.get(file.path.suffix.lower()) if file is not None else None
+    if file is None or kind is None:
+        return compressed_image_message(make_message, replace(images[name], frame_id=camera.frame_id))
+    header = header_message(make_message, file.stamp_ns, camera.frame_id)
+    data = np.fromfile(file.path, np.uint8)
+    return make_message("sensor_msgs/msg/CompressedImage", header=header, format=kind, data=data)
 
 
 def _rig_in_bag(rig: Rig, layout: CloudLayout) -> Rig:

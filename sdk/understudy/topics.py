@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 DETECTIONS_TOPIC = "/understudy/detections"
+LABELS_TOPIC = "/labels/boxes"
 MARKERS_TOPIC = "/understudy/markers"
 ODOMETRY_TOPIC = "/ego/odom"
 STATIC_TRANSFORMS_TOPIC = "/tf_static"

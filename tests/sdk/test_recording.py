@@ -12,16 +12,19 @@ import pytest
 from understudy.bags.reader import BagReader
 from understudy.datasets.dataset import Sample
 from understudy.datasets.kitti_raw import KittiRawDataset
+from understudy.datasets.pandaset import PandasetSequence
 from understudy.errors import GeometryError, InputError
 from understudy.frame import Frame, Image, PointCloud
 from understudy.messages.cloud_layouts import layout_named
 from understudy.messages.clouds import cloud_from_message
 from understudy.messages.images import camera_from_info, image_from_message
+from understudy.messages.outputs import boxes_from_detections, ids_from_detections
 from understudy.messages.transforms import ego_from_sensors
 from understudy.pose import Pose
 from understudy.recording import chosen_frames, record_bag
 from understudy.rig import Rig, read_rig
 from understudy.testing import road_cloud, simple_rig
+from understudy.topics import LABELS_TOPIC
 
 MS = 1_000_000
 
@@ -146,3 +149,21 @@ def test_a_real_drive(tmp_path: Path, data_root: Path) -> None:
     camera = read_rig(made.rig).cameras["camera_2"]
     assert image.pixels.shape == (camera.height_px, camera.width_px, 3)
     assert np.abs(image.pixels.astype(int) - dataset[0].frame.images["camera_2"].pixels).mean() < 4
+
+
+@pytest.mark.data
+def test_files_of_pictures_and_boxes_travel_as_they_are(tmp_path: Path, data_root: Path) -> None:
+    dataset = PandasetSequence(data_root / "pandaset/002")
+    made = record_bag(dataset, tmp_path / "bag", frames=[1], labels=True)
+    (picture,) = decoded(made.bag, "/sensors/front_camera/image/compressed")
+    file = data_root / "pandaset/002/camera/front_camera/41.jpg"
+    assert (bytes(picture.data), picture.format) == (file.read_bytes(), "jpeg")
+    wanted = dataset[1].boxes
+    (message,) = decoded(made.bag, LABELS_TOPIC)
+    found = boxes_from_detections(message, dataset.class_names)
+    assert wanted is not None
+    assert found.geometry.tobytes() == wanted.geometry.tobytes()
+    assert found.labels.tolist() == wanted.labels.tolist()
+    assert wanted.track_ids is not None
+    assert ids_from_detections(message) == [str(number) for number in wanted.track_ids]
+    assert LABELS_TOPIC not in record_bag(dataset, tmp_path / "plain", frames=[1], images=False).messages

@@ -21,6 +21,7 @@ def record(
         "plain", "--layout", help="Fields of the clouds: plain, or shuffled (odd order, padding, uint8 intensity)."
     ),
     images: bool = typer.Option(True, "--images/--no-images", help="Write the cameras too."),
+    labels: bool = typer.Option(False, "--labels", help="Write the boxes too, as vision_msgs/Detection3DArray."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a bag that is there."),
 ) -> None:
     """Write a data set as a rosbag2 (MCAP) with point clouds, images, camera info, transforms and odometry."""
@@ -31,7 +32,9 @@ def record(
     source = open_for_recording(dataset, split, images=images)
     numbers = chosen_frames(source, drive, frames)
     chosen = layout_named(layout)
-    made = record_bag(source, out, frames=numbers, layout=chosen, images=images, overwrite=overwrite, track=bar)
+    made = record_bag(
+        source, out, frames=numbers, layout=chosen, images=images, labels=labels, overwrite=overwrite, track=bar
+    )
     for topic, num_messages in made.messages.items():
         typer.echo(f"{num_messages:>7}  {topic}")
     typer.echo(f"recorded {made.num_frames} frames, {made.span_s:.1f} s, into {made.bag} with {made.rig.name}")

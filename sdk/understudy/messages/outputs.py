@@ -77,6 +77,11 @@ def boxes_from_detections(message: Any, class_names: tuple[str, ...]) -> Boxes:
     )
 
 
+def ids_from_detections(message: Any) -> list[str]:
+    """The `id` of each detection that `boxes_from_detections` makes a box of; empty where it has none."""
+    return [str(detection.id) for detection in message.detections if detection.results]
+
+
 def _geometry(bbox: Any) -> tuple[float, ...]:
     center, turn, size = bbox.center.position, bbox.center.orientation, bbox.size
     yaw = np.arctan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y**2 + turn.z**2))
