@@ -86,6 +86,14 @@ NUSCENES_DETECTION_NAMES = (
 )
 """The ten classes of the nuScenes detection task, in the order of its results tables."""
 
+ARGOVERSE2_CATEGORIES = (
+    *("ARTICULATED_BUS", "BICYCLE", "BICYCLIST", "BOLLARD", "BOX_TRUCK", "BUS", "CONSTRUCTION_BARREL"),
+    *("CONSTRUCTION_CONE", "DOG", "LARGE_VEHICLE", "MESSAGE_BOARD_TRAILER", "MOBILE_PEDESTRIAN_CROSSING_SIGN"),
+    *("MOTORCYCLE", "MOTORCYCLIST", "PEDESTRIAN", "REGULAR_VEHICLE", "SCHOOL_BUS", "SIGN", "STOP_SIGN", "STROLLER"),
+    *("TRUCK", "TRUCK_CAB", "VEHICULAR_TRAILER", "WHEELCHAIR", "WHEELED_DEVICE", "WHEELED_RIDER"),
+)
+"""The 26 categories of Argoverse 2's detection competition; the annotations know 4 more."""
+
 TABLES: Mapping[str, Mapping[str, ClassMap]] = {
     # Tram, Misc and DontCare have no class of ours.
     "kitti": {
@@ -136,6 +144,27 @@ TABLES: Mapping[str, Mapping[str, ClassMap]] = {
                 "Motorized Scooter": "cyclist",
             }
         ),
+    },
+    # A rider and what he rides are two overlapping cuboids: the bicycle or motorcycle counts, as in nuScenes.
+    "argoverse2": {
+        "understudy": _ours(
+            {
+                "REGULAR_VEHICLE": "car",
+                "LARGE_VEHICLE": "truck",
+                "BOX_TRUCK": "truck",
+                "TRUCK": "truck",
+                "TRUCK_CAB": "truck",
+                "VEHICULAR_TRAILER": "truck",
+                "BUS": "truck",
+                "SCHOOL_BUS": "truck",
+                "ARTICULATED_BUS": "truck",
+                "PEDESTRIAN": "pedestrian",
+                "OFFICIAL_SIGNALER": "pedestrian",
+                "BICYCLE": "cyclist",
+                "MOTORCYCLE": "cyclist",
+            }
+        ),
+        "official": identity(ARGOVERSE2_CATEGORIES),
     },
     "scenes": {"understudy": identity(CLASS_NAMES)},
     # Labels in bags are named by whoever made them: common names, in small letters.
