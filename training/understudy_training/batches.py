@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,23 @@ from understudy.boxes import Boxes
 from understudy.bundle.manifest import Grid
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.errors import InputError
+from understudy.pose import Pose
 from understudy.progress import Track, silent
-from understudy_training.augmentation import Augmentation, draw, variant_of
+from understudy_training.augmentation import Augmentation, Scene, see, variant_of
 from understudy_training.targets import BoxBatch, batch_boxes
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledCloud:
-    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labeled in it."""
+    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labeled in it.
+
+    `ego_from_lidar` is where the LiDAR sat; `ring` is the beam of each point where the sensor tells it.
+    """
 
     points: NDArray[np.float32]
     boxes: Boxes
+    ego_from_lidar: Pose = field(default_factory=Pose.identity)
+    ring: NDArray[np.int16] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,22 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
     if sample.boxes is None or name not in sample.frame.clouds:
         found = "no labeled boxes" if sample.boxes is None else f"no cloud of {name}"
         raise InputError(f"sample {sample.key}", found=found, wanted="a labeled cloud", remedy="choose another split")
-    raw = sample.frame.clouds[name].points
-    raw = raw[np.isfinite(raw[:, :3]).all(axis=1)]
+    cloud = sample.frame.clouds[name]
+    finite = np.isfinite(cloud.points[:, :3]).all(axis=1)
+    raw = cloud.points[finite]
     points = np.empty_like(raw)
-    points[:, :3] = sensor.ego_from_sensor.pose().apply(raw[:, :3])
+    ego_from_lidar = sensor.ego_from_sensor.pose()
+    points[:, :3] = ego_from_lidar.apply(raw[:, :3])
     points[:, 3] = np.clip(raw[:, 3] / np.float32(sensor.intensity_scale), 0.0, 1.0)
-    return LabelledCloud(points[np.hypot(points[:, 0], points[:, 1]) < reach_m], sample.boxes)
+    near = np.hypot(points[:, 0], points[:, 1]) < reach_m
+    ring = None if cloud.ring is None else cloud.ring[finite][near]
+    return LabelledCloud(points[near], sample.boxes, ego_from_lidar, ring)
 
 
 def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
     """The farthest point from ego that an augmentation may bring onto the grid, in meters."""
     corner = np.hypot(np.abs(grid.x_range_m).max(), np.abs(grid.y_range_m).max())
-    return float(corner / (augmentation.scale_range[0] if augmentation else 1.0))
+    return augmentation.reach_m(float(corner)) if augmentation else float(corner)
 
 
 class Clouds:
@@ -118,9 +128,11 @@ class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[LabelledCloud, Shown]:
         epoch, index = place
-        cloud, change = self.clouds[index], draw(self.augmentation, seed=self.seed, epoch=epoch, index=index)
-        seen = LabelledCloud(change.points(cloud.points), change.boxes(cloud.boxes))
-        return seen, Shown(index, variant_of(self.augmentation, epoch))
+        cloud = self.clouds[index]
+        scene = Scene(cloud.points, cloud.boxes, cloud.ego_from_lidar, cloud.ring)
+        _, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
+        shown = Shown(index, variant_of(self.augmentation, epoch))
+        return LabelledCloud(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring), shown
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
