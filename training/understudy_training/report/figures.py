@@ -51,8 +51,8 @@ def _draw_panel(axes: Axes, panel: BirdsEye, range_m: float) -> None:
     points = panel.points_ego
     height = np.clip(points[:, 2], -0.2, 3.0)
     axes.scatter(-points[:, 1], points[:, 0], s=0.35, c=height, cmap="Greys", vmin=-1.2, vmax=3.2, linewidths=0)
-    _outline(axes, panel.labels, LABEL_COLOR, width=3.4, alpha=0.45)
-    _outline(axes, panel.detections, panel.color, width=1.3, alpha=1.0)
+    outline(axes, panel.labels, LABEL_COLOR, width=3.4, alpha=0.45)
+    outline(axes, panel.detections, panel.color, width=1.3, alpha=1.0)
     axes.plot(0, 0, marker="^", color=INK, markersize=7)
     axes.set(
         xlim=(-range_m, range_m),
@@ -62,10 +62,11 @@ def _draw_panel(axes: Axes, panel: BirdsEye, range_m: float) -> None:
         ylabel="forward [m]",
     )
     axes.set_title(panel.title, fontsize=11, color=INK, loc="left")
-    _quiet(axes)
+    quiet(axes)
 
 
-def _outline(axes: Axes, boxes: Boxes, color: str, width: float, alpha: float) -> None:
+def outline(axes: Axes, boxes: Boxes, color: str, width: float, alpha: float) -> None:
+    """Boxes from above, forward up and left on the left, with a stroke that points where each heads."""
     if not len(boxes):
         return
     ground = boxes.corners()[:, [0, 1, 2, 3, 0], :2]
@@ -94,7 +95,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Curve]]) -> str:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(class_name, fontsize=11, color=INK, loc="left")
         axes.legend(fontsize=8, frameon=False, loc="lower left")
-        _quiet(axes)
+        quiet(axes)
     return embed(figure)
 
 
@@ -109,7 +110,7 @@ def draw_histogram(samples_ms: Mapping[str, NDArray[np.floating]]) -> str:
         axes.axvline(float(np.median(values)), color=color, linewidth=1.5)
     axes.set(xlabel="points to boxes [ms]", ylabel="frames")
     axes.legend(fontsize=9, frameon=False)
-    _quiet(axes)
+    quiet(axes)
     return embed(figure)
 
 
@@ -120,7 +121,8 @@ def embed(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
+    """Axes that stand behind what is drawn."""
     axes.tick_params(labelsize=8, colors=FAINT)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
