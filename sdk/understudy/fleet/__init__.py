@@ -1,0 +1,1 @@
+"""Inference of one network over many bags and data sets: planned, shared out, resumed, merged."""
