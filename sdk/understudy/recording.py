@@ -36,7 +36,7 @@ from understudy.topics import (
 RIG_FILE = "rig.yaml"
 _COMPRESSED = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 """Format of a compressed image, by the ending of the file."""
-_Outgoing = tuple[int, str, Any]
+Outgoing = tuple[int, str, Any]
 """Stamp, topic, message."""
 
 
@@ -94,11 +94,11 @@ def record_bag(
     if not numbers:
         raise InputError("recording", found="no frames", wanted="at least one", remedy="check --drive and --frames")
     first = dataset[numbers[0]]
-    rig = _rig_in_bag(first.rig, LAYOUTS[layout])
+    rig = rig_in_bag(first.rig, LAYOUTS[layout])
     counts: Counter[str] = Counter()
     with BagWriter(out, overwrite=overwrite) as writer:
         rig.write(writer.folder / RIG_FILE)
-        what = _Contents(rig, LAYOUTS[layout], images, labels)
+        what = BagContents(rig, LAYOUTS[layout], images, labels)
         for stamp_ns, topic, message in _outgoing(dataset, numbers, first, what, track):
             writer.write(topic, message, stamp_ns, latched=topic == STATIC_TRANSFORMS_TOPIC)
             counts[topic] += 1
@@ -145,8 +145,8 @@ def _drive_frames(dataset: Dataset, drive: int) -> range:
 
 
 @dataclass(frozen=True)
-class _Contents:
-    """What is written of each frame: clouds in this layout, described by this rig, with pictures and boxes or not."""
+class BagContents:
+    """What a bag holds of each frame: clouds in a layout, described by a rig, with pictures and boxes or not."""
 
     rig: Rig
     layout: CloudLayout
@@ -155,8 +155,8 @@ class _Contents:
 
 
 def _outgoing(
-    dataset: Dataset, numbers: Sequence[int], first: Sample, what: _Contents, track: Track
-) -> Iterator[_Outgoing]:
+    dataset: Dataset, numbers: Sequence[int], first: Sample, what: BagContents, track: Track
+) -> Iterator[Outgoing]:
     start_ns = first.frame.stamp_ns
     yield start_ns, STATIC_TRANSFORMS_TOPIC, rig_transforms_message(make_message, what.rig, start_ns)
     last_ns: int | None = None
@@ -164,7 +164,7 @@ def _outgoing(
         sample = dataset[number]
         _refuse_unless_continues(sample, first, last_ns)
         last_ns = sample.frame.stamp_ns
-        yield from _frame_messages(sample, what)
+        yield from sample_messages(sample, what)
 
 
 def _refuse_unless_continues(sample: Sample, first: Sample, last_ns: int | None) -> None:
@@ -184,9 +184,9 @@ def _refuse_unless_continues(sample: Sample, first: Sample, last_ns: int | None)
         )
 
 
-def _frame_messages(sample: Sample, what: _Contents) -> list[_Outgoing]:
+def sample_messages(sample: Sample, what: BagContents) -> list[Outgoing]:
     """The messages of one frame in the order of their stamps."""
-    outgoing: list[_Outgoing] = []
+    outgoing: list[Outgoing] = []
     frame = sample.frame
     for name, cloud in frame.clouds.items():
         named = replace(cloud, frame_id=what.rig.sensors[name].frame_id)
@@ -203,7 +203,7 @@ def _frame_messages(sample: Sample, what: _Contents) -> list[_Outgoing]:
     return sorted(outgoing, key=lambda entry: entry[:2])
 
 
-def _camera_messages(name: str, images: Mapping[str, Image], camera: Camera) -> list[_Outgoing]:
+def _camera_messages(name: str, images: Mapping[str, Image], camera: Camera) -> list[Outgoing]:
     picture = _picture_message(name, images, camera)
     stamp_ns = stamp_ns_from_message(picture)
     info = camera_info_message(make_message, camera, stamp_ns, camera.frame_id)
@@ -221,7 +221,7 @@ def _picture_message(name: str, images: Mapping[str, Image], camera: Camera) -> 
     return make_message("sensor_msgs/msg/CompressedImage", header=header, format=kind, data=data)
 
 
-def _rig_in_bag(rig: Rig, layout: CloudLayout) -> Rig:
+def rig_in_bag(rig: Rig, layout: CloudLayout) -> Rig:
     """The rig with a frame id for every sensor and the intensity scale that the layout leads to."""
     sensors = {}
     for name, sensor in rig.sensors.items():

@@ -100,6 +100,7 @@ def show(
 
         typer.echo(f"wrote {out}: {write_bag(opened, numbers, out, progress.bar)} messages")
     else:
+        refuse_without("rerun", "rerun")
         from understudy_training.data.showing_rerun import write_rerun
 
         write_rerun(opened, numbers, out, progress.bar)
@@ -117,3 +118,14 @@ def named_map(name: str | None) -> ClassChoice | None:
     if name not in {None, "understudy", "official"}:
         raise InputError("--classes", found=name, wanted="understudy or official")
     return cast("ClassChoice | None", name)
+
+
+def refuse_without(module: str, extra: str) -> None:
+    """Raises UnderstudyError when an optional module is not installed, with the extra that brings it."""
+    from importlib.util import find_spec
+
+    from understudy.errors import UnderstudyError
+
+    if find_spec(module) is None:
+        remedy = f"pip install 'understudy[{extra}]'"
+        raise UnderstudyError(f"module {module}", found="not installed", wanted=f"the extra {extra}", remedy=remedy)
