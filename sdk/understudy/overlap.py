@@ -43,6 +43,26 @@ def bev_intersection_m2(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDA
     return _intersections(a, b)[2]
 
 
+def paired_intersections_m2(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Area that each footprint of a shares with the one of b in the same row, `(P,)` square meters.
+
+    Args:
+        a: `(P, 7)` boxes.
+        b: `(P, 7)` boxes in the same frame.
+
+    Raises:
+        UnderstudyError: when a shape is not `(P, 7)` or the lengths differ.
+    """
+    first, second = _checked(a, "first boxes"), _checked(b, "second boxes")
+    if len(first) != len(second):
+        raise UnderstudyError("second boxes", found=f"{len(second)}", wanted=f"{len(first)}, one for each of the first")
+    distances_m = np.hypot(first[:, 0] - second[:, 0], first[:, 1] - second[:, 1])
+    near = np.flatnonzero(distances_m < _circumradius_m(first) + _circumradius_m(second))
+    shared_m2 = np.zeros(len(first))
+    shared_m2[near] = _clipped_areas_m2(first[near], second[near])
+    return shared_m2
+
+
 def _intersections(
     a: NDArray[np.floating], b: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -59,7 +59,7 @@ def test_pictures_are_written_without_a_display(data_root, tmp_path, name, pictu
 def test_a_bag_to_look_at_takes_rigs_that_differ(data_root, tmp_path):
     out = tmp_path / "bag"
     command = ["dataset", "show", str(data_root / "kitti" / "object"), "--as", "mcap", "--out", str(out)]
-    assert not build_app()(args=[*command, "--frames", "2"], standalone_mode=False)
+    assert not build_app()(args=[*command, "--frames", ":2"], standalone_mode=False)
     with BagReader(out) as bag:
         counts = {name: topic.num_messages for name, topic in bag.topics.items()}
         first = next(iter(bag.messages([LABEL_MARKERS_TOPIC])))
