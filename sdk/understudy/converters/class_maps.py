@@ -94,6 +94,41 @@ ARGOVERSE2_CATEGORIES = (
 )
 """The 26 categories of Argoverse 2's detection competition; the annotations know 4 more."""
 
+_DETECTION_OF_CATEGORY = {
+    "vehicle.car": "car",
+    "vehicle.truck": "truck",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.trailer": "trailer",
+    "vehicle.construction": "construction_vehicle",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+    "vehicle.motorcycle": "motorcycle",
+    "vehicle.bicycle": "bicycle",
+    "movable_object.trafficcone": "traffic_cone",
+    "movable_object.barrier": "barrier",
+}
+"""The official map of nuScenes' 23 categories; the other nine are not scored."""
+
+_OURS_OF_DETECTION = {
+    "car": "car",
+    "truck": "truck",
+    "trailer": "truck",
+    "bus": "truck",
+    "construction_vehicle": "truck",
+    "pedestrian": "pedestrian",
+    "bicycle": "cyclist",
+    "motorcycle": "cyclist",
+}
+
+NUSCENES_LIDARSEG_NAMES = (
+    *("barrier", "bicycle", "bus", "car", "construction_vehicle", "motorcycle", "pedestrian", "traffic_cone"),
+    *("trailer", "truck", "driveable_surface", "other_flat", "sidewalk", "terrain", "manmade", "vegetation"),
+)
+"""The sixteen classes of the nuScenes-lidarseg task in its order; its files count them from 1, 0 is ignored."""
+
 TABLES: Mapping[str, Mapping[str, ClassMap]] = {
     # Tram, Misc and DontCare have no class of ours.
     "kitti": {
@@ -111,19 +146,38 @@ TABLES: Mapping[str, Mapping[str, ClassMap]] = {
     },
     # Native names are the ten detection classes; cones and barriers have no class of ours.
     "nuscenes": {
+        "understudy": _ours(_OURS_OF_DETECTION),
+        "official": identity(NUSCENES_DETECTION_NAMES),
+    },
+    # Native names are the 23 categories of the official tables. Emergency vehicles are not scored officially.
+    "nuscenes-tables": {
         "understudy": _ours(
             {
-                "car": "car",
-                "truck": "truck",
-                "trailer": "truck",
-                "bus": "truck",
-                "construction_vehicle": "truck",
-                "pedestrian": "pedestrian",
-                "bicycle": "cyclist",
-                "motorcycle": "cyclist",
+                **{
+                    category: _OURS_OF_DETECTION[name]
+                    for category, name in _DETECTION_OF_CATEGORY.items()
+                    if name in _OURS_OF_DETECTION
+                },
+                "vehicle.emergency.police": "car",
+                "vehicle.emergency.ambulance": "truck",
             }
         ),
-        "official": identity(NUSCENES_DETECTION_NAMES),
+        "official": ClassMap(class_names=NUSCENES_DETECTION_NAMES, of=_DETECTION_OF_CATEGORY),
+    },
+    # Native names are the 32 classes of points.
+    "nuscenes-lidarseg": {
+        "official": ClassMap(
+            class_names=NUSCENES_LIDARSEG_NAMES,
+            of={
+                **_DETECTION_OF_CATEGORY,
+                "flat.driveable_surface": "driveable_surface",
+                "flat.other": "other_flat",
+                "flat.sidewalk": "sidewalk",
+                "flat.terrain": "terrain",
+                "static.manmade": "manmade",
+                "static.vegetation": "vegetation",
+            },
+        ),
     },
     # Cones, signs, barriers, towed objects and the like have no class of ours.
     "pandaset": {

@@ -18,7 +18,7 @@ def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
     """A file of float32 records, such as a KITTI or nuScenes sweep, as `(N, num_fields)`.
 
     Raises:
-        InputError: when the file is missing, empty, or does not hold a whole number of records.
+        InputError: when the file is missing, empty, does not hold a whole number of records, or one is not finite.
     """
     try:
         values = np.fromfile(path, dtype=np.uint8)
@@ -34,7 +34,13 @@ def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
             wanted=f"a multiple of {record_bytes} ({num_fields} float32 per point)",
             remedy="the file is cut short or of another format; copy it again",
         )
-    return values.view("<f4").reshape(-1, num_fields)
+    records = values.view("<f4").reshape(-1, num_fields)
+    if not np.isfinite(records).all():
+        number = int(np.flatnonzero(~np.isfinite(records).all(axis=1))[0])
+        found = f"point {number} is {' '.join(f'{value:g}' for value in records[number])}"
+        remedy = "the file is damaged or of another format; copy it again"
+        raise InputError(f"{path}", found=found, wanted="finite numbers", remedy=remedy)
+    return records
 
 
 def read_json(path: Path) -> Any:

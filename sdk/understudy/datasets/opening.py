@@ -100,6 +100,16 @@ def _open_nuscenes(path: Path, split: str | None, classes: ClassChoice | None) -
     return NuscenesKeyframes(path, classes=classes)
 
 
+def _open_nuscenes_tables(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.nuscenes_tables import NuscenesTables
+
+    return NuscenesTables(path, split, classes=classes)
+
+
+def _is_nuscenes_release(path: Path) -> bool:
+    return any(place.is_file() for place in (path / "sample_data.json", *path.glob("v1.0-*/sample_data.json")))
+
+
 def _open_recorded(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.recorded import RecordedDataset
 
@@ -122,5 +132,6 @@ KINDS = (
     Kind("KITTI object", "training/calib, training/velodyne", _is_kitti, _open_kitti, has_splits=True),
     Kind("KITTI raw drive", "velodyne_points/data", lambda path: bool(_drives(path)), _open_kitti_raw),
     Kind("PandaSet sequence", "lidar/poses.json", _holds("lidar/poses.json"), _open_pandaset),
+    Kind("nuScenes", "v1.0-*/sample_data.json", _is_nuscenes_release, _open_nuscenes_tables, has_splits=True),
     Kind("nuScenes key frames", "samples/LIDAR_TOP", _holds("samples/LIDAR_TOP"), _open_nuscenes),
 )

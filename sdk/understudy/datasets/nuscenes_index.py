@@ -1,0 +1,230 @@
+"""nuScenes' official tables, read once and kept small: which files a sample has, and where its sensors were.
+
+Source: the schema of H. Caesar et al., "nuScenes: a multimodal dataset for autonomous driving" (CVPR 2020). The large
+tables are reduced record by record while they are parsed: of `sample_data` the LiDAR's sweeps and the cameras' key
+frames stay, of `ego_pose` what those need.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.files import read_text
+from understudy.errors import GeometryError, InputError
+from understudy.pose import Pose
+
+T = TypeVar("T")
+
+
+class SensorData(NamedTuple):
+    """One file of a sensor: a record of `sample_data`."""
+
+    token: str
+    sample_token: str
+    ego_pose_token: str
+    calibration_token: str
+    channel: str
+    stamp_ns: int
+    filename: str
+    prev: str
+    size_px: tuple[int, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Where a sensor sits, and a camera's matrix: a record of `calibrated_sensor` with its `sensor`.
+
+    Attributes:
+        channel: name of the sensor, such as LIDAR_TOP.
+        modality: lidar, camera or radar.
+        ego_from_sensor: the mounting.
+        camera_matrix: `(3, 3)` in pixels; None for a sensor that is no camera.
+    """
+
+    channel: str
+    modality: str
+    ego_from_sensor: Pose
+    camera_matrix: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """A drive of some 20 s."""
+
+    name: str
+    first_sample_token: str
+    description: str
+    location: str
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """A key frame: its scene, and the token of each sensor's file by channel."""
+
+    token: str
+    scene: SceneRecord
+    data: dict[str, str]
+
+
+class NuscenesIndex:
+    """The tables of one version folder, such as `v1.0-mini`.
+
+    Attributes:
+        folder: the version folder.
+        samples: key frames, scene by scene in the order of `scene.json`, each scene in the order of time.
+        data: files by token: the LiDAR's sweeps, the cameras' key frames.
+        calibrations: by token.
+        sample_stamps_ns: time of each sample by token, as `sample.json` has it.
+
+    Raises:
+        InputError: naming table and record, when a table is missing, a record lacks a field or names a record that is
+            not there, or a scene's stamps do not ascend.
+    """
+
+    def __init__(self, folder: Path, lidar: str) -> None:
+        self.folder, self._lidar = folder, lidar
+        self.calibrations = self._read_calibrations()
+        self.data = {row.token: row for row in read_rows(folder / "sample_data.json", self._wanted_data)}
+        self._pose_rows, self._poses = self._read_poses()
+        following = dict(read_rows(folder / "sample.json", _sample_links))
+        self.sample_stamps_ns = {token: stamp_ns for token, (_, stamp_ns) in following.items()}
+        key_data = self._key_data()
+        self.samples = [sample for scene in self._read_scenes() for sample in self._chain(scene, key_data, following)]
+
+    def sensor_data(self, token: str, wanted_by: str) -> SensorData:
+        """A file's record; `wanted_by` says in the message who named it."""
+        return self._found("sample_data", self.data, token, wanted_by)
+
+    def world_from_ego(self, data: SensorData) -> Pose:
+        """Where the vehicle was when a file was taken."""
+        values = self._poses[self._found("ego_pose", self._pose_rows, data.ego_pose_token, f"sample_data {data.token}")]
+        return Pose.from_quaternion(values[3:], values[:3])
+
+    def calibration(self, data: SensorData) -> Calibration:
+        """The calibration a file was taken with."""
+        return self._found("calibrated_sensor", self.calibrations, data.calibration_token, f"sample_data {data.token}")
+
+    def _read_calibrations(self) -> dict[str, Calibration]:
+        sensors = dict(read_rows(self.folder / "sensor.json", lambda row: (row["token"], row)))
+
+        def calibration(row: dict[str, Any]) -> tuple[str, Calibration]:
+            sensor = self._found("sensor", sensors, row["sensor_token"], f"calibrated_sensor {row['token']}")
+            matrix = np.array(row["camera_intrinsic"], np.float64) if row["camera_intrinsic"] else None
+            if matrix is not None and matrix.shape != (3, 3):
+                raise ValueError(f"camera_intrinsic of shape {matrix.shape}")
+            mounting = Pose.from_quaternion(row["rotation"], row["translation"])
+            return row["token"], Calibration(sensor["channel"], sensor["modality"], mounting, matrix)
+
+        return dict(read_rows(self.folder / "calibrated_sensor.json", calibration))
+
+    def _wanted_data(self, row: dict[str, Any]) -> SensorData | None:
+        calibration = self._found(
+            "calibrated_sensor", self.calibrations, row["calibrated_sensor_token"], f"sample_data {row['token']}"
+        )
+        if calibration.channel != self._lidar and not (calibration.modality == "camera" and row["is_key_frame"]):
+            return None
+        return SensorData(
+            token=row["token"],
+            # Only key frames belong to their sample; a sweep names the sample it lies nearest to.
+            sample_token=row["sample_token"] if row["is_key_frame"] else "",
+            ego_pose_token=row["ego_pose_token"],
+            calibration_token=row["calibrated_sensor_token"],
+            channel=calibration.channel,
+            stamp_ns=int(row["timestamp"]) * 1000,
+            filename=row["filename"],
+            prev=row["prev"],
+            size_px=(int(row["width"]), int(row["height"])) if calibration.modality == "camera" else None,
+        )
+
+    def _read_poses(self) -> tuple[dict[str, int], NDArray[np.float64]]:
+        """Row of each wanted token, and `(M, 7)` positions and quaternions."""
+        wanted = {row.ego_pose_token for row in self.data.values()}
+
+        def pose(row: dict[str, Any]) -> tuple[str, list[float]] | None:
+            if row["token"] not in wanted:
+                return None
+            Pose.from_quaternion(row["rotation"], row["translation"])
+            return row["token"], [*row["translation"], *row["rotation"]]
+
+        rows = read_rows(self.folder / "ego_pose.json", pose)
+        return {token: number for number, (token, _) in enumerate(rows)}, np.array([values for _, values in rows])
+
+    def _key_data(self) -> dict[str, dict[str, str]]:
+        keyed: dict[str, dict[str, str]] = {}
+        for row in self.data.values():
+            if row.sample_token:
+                keyed.setdefault(row.sample_token, {})[row.channel] = row.token
+        return keyed
+
+    def _read_scenes(self) -> list[SceneRecord]:
+        logs = dict(read_rows(self.folder / "log.json", lambda row: (row["token"], row["location"])))
+
+        def scene(row: dict[str, Any]) -> SceneRecord:
+            location = self._found("log", logs, row["log_token"], f"scene {row['name']}")
+            return SceneRecord(row["name"], row["first_sample_token"], row["description"], location)
+
+        return read_rows(self.folder / "scene.json", scene)
+
+    def _chain(
+        self, scene: SceneRecord, key_data: dict[str, dict[str, str]], links: dict[str, tuple[str, int]]
+    ) -> list[SampleRecord]:
+        """A scene's samples, from the first along `next`."""
+        samples: list[SampleRecord] = []
+        token, latest_ns, wanted_by = scene.first_sample_token, -1, f"scene {scene.name}"
+        while token:
+            following, _ = self._found("sample", links, token, wanted_by)
+            data = key_data.get(token, {})
+            if self._lidar not in data:
+                raise InputError(f"{self.folder / 'sample_data.json'}: sample {token}", found=f"no {self._lidar}")
+            stamp_ns = self.data[data[self._lidar]].stamp_ns
+            if stamp_ns <= latest_ns:
+                found = f"stamp {stamp_ns // 1000} us after {latest_ns // 1000} us"
+                what = f"{self.folder / 'sample_data.json'}: sample {token} of {scene.name}"
+                raise InputError(what, found=found, wanted="stamps that ascend along next")
+            samples.append(SampleRecord(token, scene, data))
+            token, latest_ns, wanted_by = following, stamp_ns, f"sample {token}"
+        return samples
+
+    def _found(self, table: str, rows: dict[str, T], token: str, wanted_by: str) -> T:
+        if token not in rows:
+            raise InputError(
+                f"{self.folder / f'{table}.json'}", found=f"no record {token}", wanted=f"that of {wanted_by}"
+            )
+        return rows[token]
+
+
+def _sample_links(row: dict[str, Any]) -> tuple[str, tuple[str, int]]:
+    return row["token"], (row["next"], int(row["timestamp"]) * 1000)
+
+
+def read_rows(path: Path, row: Callable[[dict[str, Any]], T | None]) -> list[T]:
+    """A table's records, each reduced while the file is parsed; those that become None are left out.
+
+    Raises:
+        InputError: naming the file, and the record when one lacks a field or holds a wrong value.
+    """
+    number = 0
+
+    def reduced(record: dict[str, Any]) -> T | None:
+        nonlocal number
+        number += 1
+        try:
+            return row(record)
+        except (KeyError, TypeError, ValueError, GeometryError) as error:
+            found = f"no field {error}" if isinstance(error, KeyError) else f"{error}"
+            raise InputError(f"{path}: record {number}, token {record.get('token')}", found=found) from error
+
+    try:
+        rows = json.loads(read_text(path), object_hook=reduced)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}", found=str(error), wanted="JSON", remedy="unpack the tables again") from error
+    if not isinstance(rows, list):
+        raise InputError(f"{path}", found=type(rows).__name__, wanted="a list of records")
+    return [entry for entry in rows if entry is not None]
