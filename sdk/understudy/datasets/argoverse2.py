@@ -35,7 +35,7 @@ UP_LIDAR, DOWN_LIDAR = "up_lidar", "down_lidar"
 INTENSITY_SCALE = 255.0
 AXLE_HEIGHT_M = 0.33
 """Height of the vehicle frame (rear axle) above the road. Measured on log 7fab2350: 2,706 poses stand 0.323 m (5 to
-95 %: 0.27 to 0.36 m) above the map's ground height raster, the ground points within 8 m lie 0.338 m below the origin."""
+95 %: 0.27 to 0.36 m) above the map's ground raster, the ground points within 8 m lie 0.338 m below the origin."""
 
 EGO_FROM_VEHICLE = Pose(np.eye(3), np.array([0.0, 0.0, AXLE_HEIGHT_M]))
 """Ego is the point of the road below Argoverse's vehicle frame, with the same axes."""
@@ -60,10 +60,10 @@ class Argoverse2Dataset:
             gives `up_lidar` (lasers 0-31) and `down_lidar` (32-63), each in its own frame at its calibrated mounting.
 
     A sample is a sweep at its own stamp; time offsets of points are as stored (0 to 0.1 s), though the points are
-    already at the stamp's instant. The world is the city frame. `num_points` is the count stored with the label, velocities
-    are finite differences along tracks (NaN for a track seen once). A camera's picture is the nearest within 50 ms,
-    without one the camera is absent from the frame; all calibrated cameras are in the rig. Without annotations, or
-    outside their stamps, samples carry no boxes.
+    already at the stamp's instant. The world is the city frame. `num_points` is the count stored with the label,
+    velocities are finite differences along tracks (NaN for a track seen once). A camera's picture is the nearest
+    within 50 ms, without one the camera is absent from the frame; all calibrated cameras are in the rig. Without
+    annotations, or outside their stamps, samples carry no boxes.
 
     Raises:
         InputError: when a folder or split is missing; at access, when a file is missing or malformed.
