@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,14 +37,13 @@ def run(job: Job, workers: int) -> Iterator[None]:
     store = Store(job.folder)
     was_running = ray.is_initialized()
     if not was_running:
-        _start(job, workers)
+        _start(workers)
     try:
         ended = store.finished() | store.failed()
         numbers = [number for number, unit in enumerate(store.plan().units) if unit.key not in ended]
         rows = ray.data.from_items([{"unit": number} for number in numbers], override_num_blocks=len(numbers) or 1)
-        mapped = rows.map_batches(
-            _Mapper, fn_constructor_args=(job,), batch_size=1, num_cpus=1, concurrency=min(workers, len(numbers) or 1)
-        )
+        actors = ray.data.ActorPoolStrategy(size=min(workers, len(numbers) or 1))
+        mapped = rows.map_batches(_Mapper, fn_constructor_args=(job,), batch_size=1, num_cpus=1, compute=actors)
         for _ in mapped.iter_batches(batch_size=1):
             yield None
     finally:
@@ -50,10 +51,11 @@ def run(job: Job, workers: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def _start(job: Job, workers: int) -> None:
-    import os
-
+def _start(workers: int) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False)
-        return
-    ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False)
+        ray.init(**quiet)
+    else:
+        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
