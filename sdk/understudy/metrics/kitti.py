@@ -111,15 +111,16 @@ def kitti_curves(
     return curves
 
 
-def kitti_values(
-    truths: Sequence[KittiObjects], detections: Sequence[KittiObjects], min_overlaps: MinOverlaps = STRICT
-) -> dict[str, float | None]:
-    """The benchmark's percentages, named `Car/3d/R40/moderate`; arguments as in `kitti_curves`.
+def kitti_values(curves: Sequence[KittiCurve], *, oriented: bool) -> dict[str, float | None]:
+    """The benchmark's percentages, named `Car/3d/R40/moderate`.
 
-    None where no label counts, and for orientation ("aos") where a detection leaves its orientation open.
+    Args:
+        curves: of `kitti_curves`.
+        oriented: of `is_oriented`; otherwise orientation ("aos") is not scored.
+
+    Returns:
+        None where no label counts, and for orientation that is not scored.
     """
-    curves = kitti_curves(truths, detections, min_overlaps)
-    oriented = all((objects.alpha_rad != NO_ORIENTATION).all() for objects in detections)
     values: dict[str, float | None] = {}
     for name in KITTI_CLASSES:
         of_class = [curve for curve in curves if curve.class_name == name]
@@ -129,6 +130,11 @@ def kitti_values(
             if curve.overlap == "2d":
                 _enter(values, curve, "aos", curve.similarities if oriented else None)
     return values
+
+
+def is_oriented(detections: Sequence[KittiObjects]) -> bool:
+    """Whether every detection says how it is turned; one that does not (alpha -10) takes all out of the running."""
+    return all(bool((objects.alpha_rad != NO_ORIENTATION).all()) for objects in detections)
 
 
 def _enter(values: dict[str, float | None], curve: KittiCurve, kind: str, heights: NDArray[np.float64] | None) -> None:

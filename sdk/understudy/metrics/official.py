@@ -8,10 +8,12 @@ from pathlib import Path
 from understudy.datasets.dataset import Dataset
 from understudy.errors import InputError
 from understudy.metrics.official_result import Benchmark, OfficialResult, Predictions, describe
+from understudy.submissions import kitti
 
 __all__ = ["BENCHMARKS", "Benchmark", "OfficialResult", "Predictions", "benchmark_named", "describe", "score"]
 
-BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in ()}
+_ROWS: tuple[Benchmark, ...] = (*kitti.BENCHMARKS,)
+BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ROWS}
 """Benchmarks by name."""
 
 
