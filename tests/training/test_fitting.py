@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 import signal
@@ -9,13 +8,14 @@ import torch
 
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy_training.augmentation import Augmentation
-from understudy_training.batches import Clouds, EpochSampler, labelled_cloud, reach_of
+from understudy_training.batches import Clouds, labelled_cloud, reach_of
 from understudy_training.checkpoint import load_detector, read_record
 from understudy_training.distillation.study import load_clouds
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
 from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, widths_of
 from understudy_training.recipe import Recipe, check_recipe
 from understudy_training.testing import GRID, MadeUpDataset, recipe_values
+from understudy_training.tracking.metrics import read_metrics
 
 ALL_TERMS = [{"kind": kind} for kind in ("response", "dense_response", "feature", "relation")]
 
@@ -44,9 +44,9 @@ def test_a_run_leaves_everything_and_lowers_its_loss(tmp_path, clouds):
     recipe = tiny(schedule={"epochs": 6})
     detector = fit(recipe, clouds, tmp_path, say=lines.append)
     assert len(lines) == 6 + 1
-    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
-    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(6)]
-    assert float(rows[-1]["detection"]) < 0.7 * float(rows[0]["detection"])
+    rows = read_metrics(tmp_path)
+    assert [row["epoch"] for row in rows] == [*range(6)]
+    assert rows[-1]["detection"] < 0.7 * rows[0]["detection"]
     loaded, contract = load_detector(tmp_path)
     assert not loaded.training
     assert contract == recipe.contract()
@@ -110,8 +110,7 @@ def test_a_teacher_never_moves_and_leaves_no_trace_in_the_student(tmp_path, clou
     student, control = state_of(tmp_path / "student"), state_of(tmp_path / "control")
     assert student.keys() == control.keys()
     assert any((student[name] != control[name]).any() for name in student)
-    shares = next(csv.DictReader((tmp_path / "student" / "metrics.csv").open()))
-    assert 0 < float(shares["share_dense_class"]) < 1
+    assert 0 < read_metrics(tmp_path / "student")[0]["share_dense_class"] < 1
 
 
 def test_student_and_control_begin_alike_whatever_was_drawn_before():
@@ -159,16 +158,6 @@ def test_clouds_arrive_in_ego_with_intensity_to_one_and_no_nan():
 
 def test_reach_covers_the_corners_at_the_smallest_scale():
     assert reach_of(GRID, Augmentation(scale_range=(0.8, 1.0))) == pytest.approx(12.8 * 2**0.5 / 0.8, rel=1e-6)
-
-
-def test_devices_share_an_epoch_without_overlap():
-    samplers = [EpochSampler(7, seed=1, rank=rank, world_size=2) for rank in range(2)]
-    for sampler in samplers:
-        sampler.set_epoch(4)
-    shares = [list(sampler) for sampler in samplers]
-    assert [len(share) for share in shares] == [3, 3]
-    assert len({index for share in shares for _, index in share}) == 6
-    assert {epoch for share in shares for epoch, _ in share} == {4}
 
 
 def test_learning_rate_rises_then_falls_to_nothing():

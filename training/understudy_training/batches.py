@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from understudy.boxes import Boxes
@@ -62,6 +61,10 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on another device."""
         return Batch(self.inputs.to(device), self.clouds, self.boxes.to(device), self.shown)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU reads from without a copy in between; the loader calls it."""
+        return Batch(self.inputs.pin_memory(), self.clouds, self.boxes.pin_memory(), self.shown)
 
 
 def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> LabelledCloud:
@@ -135,26 +138,6 @@ class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
         return LabelledCloud(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring), shown
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """An order of the samples that (seed, epoch) decides, shared out evenly over the devices."""
-
-    def __init__(self, num_samples: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.num_samples, self.seed, self.rank, self.world_size = num_samples, seed, rank, world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the loop before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_samples // self.world_size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
-        mine = order[self.rank :: self.world_size][: len(self)]
-        return iter([(self.epoch, int(index)) for index in mine])
-
-
 @dataclass(frozen=True, eq=False)
 class Collate:
     """Makes a batch of views with the student's own collation."""
@@ -169,18 +152,3 @@ class Collate:
         clouds = [view.points for view, _ in views]
         boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.grid, self.min_points)
         return Batch(self.encode(clouds), clouds, boxes, tuple(shown for _, shown in views))
-
-
-def make_loader(
-    views: Views, collate: Collate, batch_size: int, *, rank: int = 0, world_size: int = 1, workers: int = 0
-) -> DataLoader[Any]:
-    """Batches in the run's order; the last, smaller one of an epoch is left out when there are others."""
-    sampler = EpochSampler(len(views), views.seed, rank, world_size)
-    return DataLoader(
-        views,
-        batch_size=min(batch_size, len(sampler)),
-        sampler=sampler,
-        collate_fn=collate,
-        drop_last=True,
-        num_workers=workers,
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -12,12 +12,39 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from understudy.bundle.manifest import Contract
-from understudy.configuration import Config, content_hash, file_sha256, read_config, write_yaml
+from understudy.configuration import Config, content_hash, read_config, write_json, write_yaml
 from understudy.errors import InputError
+from understudy_training.batches import Clouds
+from understudy_training.loop.launch import is_first_process
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe, read_recipe
 
 RECIPE, WEIGHTS, CONTRACT, RECORD = "recipe.yaml", "weights.safetensors", "contract.yaml", "run.json"
+DATA = "data.json"
+
+
+class DataRecord(Config):
+    """What a run was trained on."""
+
+    reader: str
+    """Name of the data set's class."""
+    fingerprint: str
+    frames: int
+    """How many of its frames were shown."""
+    class_names: tuple[str, ...]
+    lidar: str | None = None
+
+    @classmethod
+    def of(cls, clouds: Clouds) -> DataRecord:
+        """The record of the frames that a run is shown."""
+        dataset = clouds.dataset
+        return cls(
+            reader=type(dataset).__name__,
+            fingerprint=dataset.fingerprint,
+            frames=len(clouds),
+            class_names=tuple(dataset.class_names),
+            lidar=clouds.lidar,
+        )
 
 
 class RunRecord(Config):
@@ -40,6 +67,10 @@ class RunRecord(Config):
     precision: str
     """What it was computed in, after a fallback if there was one."""
     device: str
+    processes: int = 1
+    """How many trained together."""
+    deterministic: bool = False
+    """Whether algorithms whose result depends on timing were refused."""
     threads: int
     torch: str = torch.__version__
     wall_s: float = Field(ge=0)
@@ -56,25 +87,42 @@ class RunRecord(Config):
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Raises InputError when a run would be written over something; a rank that the first one started may go on."""
-    if "LOCAL_RANK" in os.environ or not folder.is_dir() or not any(folder.iterdir()):
+    """Raises InputError when a run would be written over something; only the first of several processes looks."""
+    if not is_first_process() or not folder.is_dir() or not any(folder.iterdir()):
         return
     remedy = "choose another folder, remove it, or go on with an interrupted run by --resume"
     raise InputError(f"run {folder}", found="a folder with contents", wanted="a new or empty one", remedy=remedy)
 
 
+def write_beginning(folder: Path, recipe: Recipe, data: DataRecord) -> None:
+    """Writes what is known before the first step: the resolved recipe, and what it is trained on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(folder / RECIPE, recipe.resolved())
+    write_json(folder / DATA, data)
+
+
 def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: RunRecord) -> RunRecord:
-    """Writes a run's folder; the record is completed with the hashes of what was written, and returned."""
+    """Writes a run's folder; the record is completed with the hashes of what was written, and returned.
+
+    Each file is written under another name and renamed; the weights come last, so a folder with weights is complete.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe.resolved()
     write_yaml(folder / RECIPE, recipe)
     write_yaml(folder / CONTRACT, recipe.contract())
     state = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(state))
-    hashes = {"recipe": content_hash(recipe), "weights": file_sha256(folder / WEIGHTS)}
+    weights = save(state)
+    hashes = {"recipe": content_hash(recipe), "weights": hashlib.sha256(weights).hexdigest()}
     record = record.model_copy(update=hashes)
-    (folder / RECORD).write_text(json.dumps(record.model_dump(), indent=2) + "\n", encoding="utf-8")
+    _replace(folder / RECORD, (json.dumps(record.model_dump(), indent=2) + "\n").encode())
+    _replace(folder / WEIGHTS, weights)
     return record
+
+
+def _replace(path: Path, contents: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(contents)
+    unfinished.replace(path)
 
 
 def load_detector(run: Path) -> tuple[PillarDetector, Contract]:

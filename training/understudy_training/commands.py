@@ -22,22 +22,51 @@ def train(
     ),
     epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
-    devices: int = typer.Option(1, "--devices", min=1, help="GPUs, or processes where there is none."),
-    resume: bool = typer.Option(False, "--resume", help="Go on from the last finished epoch in OUT."),
+    devices: int | None = typer.Option(
+        None,
+        "--devices",
+        min=1,
+        help="GPUs of a machine, or processes without one; 1, or as launched.",
+    ),
+    nodes: int | None = typer.Option(None, "--nodes", min=1, help="Machines; 1, or as launched."),
+    strategy: str = typer.Option("auto", "--strategy", help="auto, or ddp also for a single process."),
+    deterministic: bool = typer.Option(
+        False, "--deterministic", help="Refuse algorithms whose result depends on timing (GPUs; slower)."
+    ),
+    checkpoint_every: str | None = typer.Option(
+        None, "--checkpoint-every", help="Also within epochs: steps such as 500, or a time such as 10m."
+    ),
+    metrics_every: int = typer.Option(0, "--metrics-every", min=0, help="Also a row of metrics after so many steps."),
+    logger: list[str] = typer.Option([], "--logger", help="Beside TensorBoard: mlflow, or mlflow=URI."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint in OUT."),
 ) -> None:
     """Train a detector on labels alone: a teacher, or a student without one."""
     from understudy.datasets.opening import open_dataset
     from understudy_training.checkpoint import refuse_to_replace
     from understudy_training.distillation.study import load_clouds
     from understudy_training.fitting import FitOptions, fit, use_threads
+    from understudy_training.loop.launch import agreed
+    from understudy_training.loop.options import parse_interval, parse_strategy
     from understudy_training.recipe import read_recipe
 
+    num_devices, num_nodes = agreed(devices, nodes)
     use_threads(threads)
     chosen = read_recipe(recipe).with_epochs(epochs)
     if not resume:
         refuse_to_replace(out)
     clouds = load_clouds(chosen, open_dataset(data, split, chosen.data.classes), progress.bar)
-    options = FitOptions(seed, devices, resume, bars=sys.stderr.isatty())
+    options = FitOptions(
+        seed=seed,
+        devices=num_devices,
+        nodes=num_nodes,
+        strategy=parse_strategy(strategy),
+        resume=resume,
+        bars=sys.stderr.isatty(),
+        deterministic=deterministic,
+        checkpoint_every=parse_interval(checkpoint_every),
+        metrics_every=metrics_every,
+        loggers=tuple(name for name in logger if name != "tensorboard"),
+    )
     fit(chosen, clouds, out, options, say=typer.echo)
 
 
@@ -55,15 +84,28 @@ def distill(
     epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
     jobs: int = typer.Option(1, "--jobs", min=1, help="Runs at a time, each in a process with its share of threads."),
+    checkpoint_every: str | None = typer.Option(
+        None, "--checkpoint-every", help="Also within epochs: steps such as 500, or a time such as 10m."
+    ),
+    resume: bool = typer.Option(False, "--resume", help="Skip finished runs in OUT and go on with an interrupted one."),
 ) -> None:
     """Train a student with a teacher, its control without, and say with an interval whether the teacher helped."""
     from understudy_training.distillation.study import StudyOptions, StudyPaths, study
     from understudy_training.fitting import use_threads
     from understudy_training.ledger_table import describe_ledger
+    from understudy_training.loop.options import parse_interval
     from understudy_training.recipe import read_recipe
 
     use_threads(threads)
-    options = StudyOptions(parse_seeds(seeds), control, teacher_shuffle, jobs, bars=sys.stderr.isatty() and jobs == 1)
+    options = StudyOptions(
+        seeds=parse_seeds(seeds),
+        control=control,
+        teacher_shuffle=teacher_shuffle,
+        jobs=jobs,
+        bars=sys.stderr.isatty() and jobs == 1,
+        checkpoint_every=parse_interval(checkpoint_every),
+        resume=resume,
+    )
     paths = StudyPaths(teacher, data, out, split, eval_split)
     chosen = read_recipe(recipe).with_epochs(epochs)
     ledger = study(chosen, paths, options, track=progress.bar, say=typer.echo)

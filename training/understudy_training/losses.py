@@ -22,20 +22,27 @@ class DetectionLoss:
     regression: Tensor
 
 
-def focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def detection_counts(targets: Targets) -> Tensor:
+    """`(2,)` float32: what the two parts are divided by, the number of centers and the number of boxes."""
+    return torch.stack([targets.heatmap.eq(1).sum(), targets.mask.sum()]).float()
+
+
+def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, divisor: Tensor | None = None) -> Tensor:
     """Penalty-reduced focal loss (CornerNet, alpha 2, beta 4), divided by the number of centers.
 
     Args:
         logits: `(B, K, h, w)`.
         target: `(B, K, h, w)` in [0, 1]; exactly 1 at centers.
         weight: `(B, 1, h, w)`, 0 where background is not asked for.
+        divisor: a scalar instead of the number of these centers, for a batch that is a part of a larger one.
     """
     logits = logits.float()
     probability = logits.sigmoid()
     center = target.eq(1)
     hit = (1 - probability) ** 2 * functional.logsigmoid(logits)
     miss = (1 - target) ** 4 * probability**2 * functional.logsigmoid(-logits) * weight
-    return -torch.where(center, hit, miss).sum() / center.sum().clamp(min=1)
+    divisor = center.sum().clamp(min=1) if divisor is None else divisor
+    return -torch.where(center, hit, miss).sum() / divisor
 
 
 def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
@@ -64,14 +71,26 @@ def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:
     return place_and_size + DIRECTION_SHARE * directed + (1 - DIRECTION_SHARE) * axis
 
 
-def regression_loss(regression: Tensor, targets: Targets) -> Tensor:
+def regression_loss(regression: Tensor, targets: Targets, divisor: Tensor | None = None) -> Tensor:
     """`residual_error` at the center cells, mean over boxes; 0 without boxes."""
     error = residual_error(gather_cells(regression, targets.cells).float(), targets.regression)
-    return torch.where(targets.mask, error, torch.zeros_like(error)).sum() / targets.mask.sum().clamp(min=1)
+    divisor = targets.mask.sum().clamp(min=1) if divisor is None else divisor
+    return torch.where(targets.mask, error, torch.zeros_like(error)).sum() / divisor
 
 
-def detection_loss(heatmap: Tensor, regression: Tensor, targets: Targets, regression_weight: float) -> DetectionLoss:
-    """The whole detection loss of a batch; finite, with finite gradients, when no frame holds a box."""
-    heatmap_part = focal_loss(heatmap, targets.heatmap, targets.background)
-    regression_part = regression_loss(regression, targets)
+def detection_loss(
+    heatmap: Tensor, regression: Tensor, targets: Targets, regression_weight: float, divisors: Tensor | None = None
+) -> DetectionLoss:
+    """The whole detection loss of a batch; finite, with finite gradients, when no frame holds a box.
+
+    Args:
+        heatmap: `(B, K, h, w)` logits.
+        regression: `(B, 8, h, w)`.
+        targets: what they should be.
+        regression_weight: of the second part in the sum.
+        divisors: `(2,)` instead of `detection_counts`, for a batch that is a part of a larger one.
+    """
+    by_center, by_box = (None, None) if divisors is None else divisors.unbind()
+    heatmap_part = focal_loss(heatmap, targets.heatmap, targets.background, by_center)
+    regression_part = regression_loss(regression, targets, by_box)
     return DetectionLoss(heatmap_part + regression_weight * regression_part, heatmap_part, regression_part)

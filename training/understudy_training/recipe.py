@@ -17,7 +17,7 @@ from understudy_training.distillation.distiller import DistillationConfig
 from understudy_training.models.config import DetectorConfig, Three
 from understudy_training.models.sizes import Size, detector_config
 
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["32-true", "bf16-mixed", "fp16-mixed"]
 
 
 class SizedDetector(Config):
@@ -50,11 +50,21 @@ class DataConfig(Config):
     min_points: int = Field(3, ge=0)
     """Boxes hit by fewer points are neither asked for nor treated as background."""
     batch_size: int = Field(4, gt=0)
+    """Frames of one optimizer step, on all devices and in all parts together."""
     augmentation: Augmentation | None = Augmentation()
     preload: bool = True
     """Keep the clouds in memory. Say no for data that do not fit; then frames are read when they are shown."""
     workers: int = Field(0, ge=0)
-    """Processes that read and augment beside the training; 0 does it in between."""
+    """Processes that read and augment beside the training, for each device; 0 does it in between."""
+    prefetch: int = Field(2, gt=0)
+    """Batches that each of them reads ahead."""
+
+
+class AverageConfig(Config):
+    """An exponential moving average of the weights; it is what a run saves."""
+
+    decay: float = Field(0.999, gt=0, lt=1)
+    """How much of the average stays after a step; less in the first ones."""
 
 
 class ScheduleConfig(Config):
@@ -67,6 +77,10 @@ class ScheduleConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(10.0, gt=0)
     batch_norm_momentum: float = Field(0.1, gt=0, le=1)
+    accumulate: int = Field(1, gt=0)
+    """Parts in which each device takes its share of a batch: less memory, the same loss and gradient, except that
+    batch normalization sees a part at a time."""
+    ema: AverageConfig | None = None
 
 
 class LossConfig(Config):
@@ -90,7 +104,8 @@ class Recipe(Config):
     schedule: ScheduleConfig
     loss: LossConfig = LossConfig()
     precision: Precision = "bf16-mixed"
-    """bf16-mixed falls back to 32-true where the device computes it slowly; `run.json` says which it was."""
+    """bf16-mixed falls back to 32-true where the device computes it slowly; `run.json` says which it was.
+    fp16-mixed scales the loss and is for GPUs only."""
     distillation: DistillationConfig | None = None
 
     @model_validator(mode="after")

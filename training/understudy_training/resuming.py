@@ -8,8 +8,10 @@ from pathlib import Path
 from understudy.configuration import content_hash
 from understudy.datasets.files import read_json
 from understudy.errors import InputError
+from understudy_training.loop.checkpoints import LAST
 from understudy_training.recipe import Recipe
 
+FOLDER = "resume"
 _FILE = "begun-with.json"
 
 
@@ -18,22 +20,43 @@ def identity_of(recipe: Recipe, data: str, seed: int, teacher: str) -> dict[str,
     return {"recipe": content_hash(recipe.resolved()), "data": data, "seed": str(seed), "teacher": teacher}
 
 
-def begin(folder: Path, identity: dict[str, str]) -> None:
+def was_begun(run: Path) -> bool:
+    """Whether a run was begun in this folder, with or without a checkpoint by now."""
+    return (run / FOLDER / _FILE).is_file()
+
+
+def begin(run: Path, identity: dict[str, str]) -> None:
     """Writes the identity beside the checkpoints of a new run, and forgets those of an older one."""
+    folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for checkpoint in folder.glob("*.ckpt"):
+    for checkpoint in folder.glob("*.ckpt*"):
         checkpoint.unlink()
-    (folder / _FILE).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    unfinished = folder / f"{_FILE}.part"
+    unfinished.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / _FILE)
 
 
-def refuse_another(folder: Path, identity: dict[str, str]) -> None:
-    """Raises InputError when the checkpoint was begun with another recipe, other data, another seed or teacher."""
-    begun = read_json(folder / _FILE)
+def refuse_another(run: Path, identity: dict[str, str]) -> None:
+    """Raises InputError when a run was begun with another recipe, other data, another seed or teacher."""
+    begun = read_json(run / FOLDER / _FILE)
     other = [name for name, value in identity.items() if not isinstance(begun, dict) or begun.get(name) != value]
     if other:
         raise InputError(
-            f"run {folder.parent}",
+            f"run {run}",
             found=f"begun with another {' and '.join(other)}",
             wanted="the same as at its start",
             remedy="resume with what it was begun with, or train into another folder",
         )
+
+
+def checkpoint_to_resume(run: Path, identity: dict[str, str]) -> Path | None:
+    """The checkpoint that a run goes on from; None when it was interrupted before there was one.
+
+    Raises:
+        InputError: when nothing was begun there, or something else.
+    """
+    checkpoint = run / FOLDER / LAST
+    if not was_begun(run):
+        raise InputError(f"run {run}", found="nothing to resume", wanted=f"{checkpoint}", remedy="drop --resume")
+    refuse_another(run, identity)
+    return checkpoint if checkpoint.is_file() else None

@@ -32,7 +32,14 @@ class BoxBatch:
 
     def to(self, device: torch.device) -> BoxBatch:
         """The same boxes on another device."""
-        return BoxBatch(*(part.to(device) for part in (self.geometry, self.labels, self.valid, self.ignored)))
+        return BoxBatch(*(part.to(device, non_blocking=True) for part in self._parts()))
+
+    def pin_memory(self) -> BoxBatch:
+        """The same boxes in pinned memory."""
+        return BoxBatch(*(part.pin_memory() for part in self._parts()))
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.geometry, self.labels, self.valid, self.ignored
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,21 @@ class Distiller(nn.Module):
         self.warmup, self.levels = config.warmup, config.levels
         self.terms = nn.ModuleList(term.build(teacher, student) for term in config.terms)
 
-    def forward(self, student: Answers, teacher: Answers, centres: Tensor, progress: float) -> DistillationLoss:
+    def counts(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+        """`(T,)` float32: what each term is divided by; needs no answer of the student's.
+
+        Args:
+            teacher: the teacher's answers.
+            valid: `(B, N)` bool, the student's labeled boxes.
+            centres: `(B, K, h, w)` target heat-map.
+        """
+        teacher = _in_float32(teacher)
+        with torch.autocast(centres.device.type, enabled=False):
+            return torch.stack([term.count(teacher, valid, centres).float() for term in self.terms])  # type: ignore[operator]
+
+    def forward(
+        self, student: Answers, teacher: Answers, centres: Tensor, progress: float, divisors: Tensor | None = None
+    ) -> DistillationLoss:
         """Compares the answers.
 
         Args:
@@ -59,13 +73,14 @@ class Distiller(nn.Module):
             teacher: the teacher's, without.
             centres: `(B, K, h, w)` target heat-map.
             progress: how much of the training is done, 0 to 1.
+            divisors: `(T,)` instead of `counts`, for a batch that is a part of a larger one.
         """
         assert not teacher.heatmap.requires_grad
         student, teacher = _in_float32(student), _in_float32(teacher)
         parts: dict[str, Tensor] = {}
         with torch.autocast(centres.device.type, enabled=False):
-            for term in self.terms:
-                parts.update(term(student, teacher, centres))
+            for number, term in enumerate(self.terms):
+                parts.update(term(student, teacher, centres, None if divisors is None else divisors[number]))
         share = min(progress / self.warmup, 1.0) if self.warmup > 0 else 1.0
         total = share * torch.stack(list(parts.values())).sum()
         return DistillationLoss(total, {name: part.detach() for name, part in parts.items()})

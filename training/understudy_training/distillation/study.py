@@ -21,12 +21,15 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
 from understudy_training.batches import Clouds, Collate, Views, reach_of
-from understudy_training.checkpoint import load_detector, read_record, refuse_to_replace
+from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
 from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, use_threads, widths_of
 from understudy_training.ledger import Ledger, Role, facts_of_run
+from understudy_training.loop.launch import launch_of
+from understudy_training.loop.options import Interval
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
+from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
 
 CACHE_FOLDER, EVALUATION, TEACHER_EVALUATION = "teacher-answers", "evaluation.json", "teacher-evaluation.json"
@@ -55,6 +58,8 @@ class StudyOptions:
         teacher_shuffle: answer with what the teacher said about another frame; must not help.
         jobs: runs at a time, each in a process with its share of the threads.
         bars: draw progress bars of single runs.
+        checkpoint_every: checkpoints within epochs, for each run.
+        resume: leave finished runs as they are, and go on with interrupted ones.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -62,6 +67,8 @@ class StudyOptions:
     teacher_shuffle: bool = False
     jobs: int = 1
     bars: bool = False
+    checkpoint_every: Interval | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,11 @@ class Job:
         """Its run folder."""
         return self.paths.out / f"{self.role}-seed{self.seed}"
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was trained and evaluated before; only of a study that is resumed."""
+        return self.options.resume and all((self.folder / name).is_file() for name in (WEIGHTS, EVALUATION))
+
 
 def study(
     recipe: Recipe,
@@ -100,17 +112,17 @@ def study(
 
     Raises:
         InputError: when the recipe has no distillation, the teacher's grid, stride or classes differ, or a run of
-            the same name is there.
+            the same name is there; when resuming, if there is nothing to resume or it was begun with something else.
     """
+    refuse_several_processes()
     detector, _ = load_detector(paths.teacher)
     refuse_unless_comparable(recipe, detector)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
-    for job in jobs:
-        refuse_to_replace(job.folder)
-    clouds = load_clouds(recipe, open_dataset(paths.data, paths.split, recipe.data.classes))
-    make_teacher(recipe, detector, clouds, paths, options, track)
+    dataset = open_dataset(paths.data, paths.split, recipe.data.classes)
+    refuse_unless_new_or_resumed(jobs, dataset.fingerprint)
+    make_teacher(recipe, detector, load_clouds(recipe, dataset), paths, options, track)
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
     ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
@@ -121,13 +133,47 @@ def study(
 
 def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
     """Trains and evaluates one network; returns the job, for whoever waits for it."""
+    if job.is_finished:
+        say(f"  {job.folder}: finished before")
+        return job
     use_threads(job.threads)
     clouds = load_clouds(job.recipe, open_dataset(job.paths.data, job.paths.split, job.recipe.data.classes))
     teaching = _teaching(job, clouds) if job.role == "student" else None
-    options = FitOptions(job.seed, bars=job.options.bars)
+    resume = job.options.resume and was_begun(job.folder)
+    options = FitOptions(job.seed, resume=resume, bars=job.options.bars, checkpoint_every=job.options.checkpoint_every)
     fit(job.recipe, clouds, job.folder, options, teaching=teaching, say=say)
-    evaluate_run(job.folder, job.recipe, job.paths).write(job.folder / EVALUATION)
+    unfinished = job.folder / f"unfinished-{EVALUATION}"
+    evaluate_run(job.folder, job.recipe, job.paths).write(unfinished)
+    unfinished.replace(job.folder / EVALUATION)
     return job
+
+
+def refuse_several_processes() -> None:
+    """Raises InputError under torchrun or Slurm with several processes, which would each do the whole study."""
+    launch = launch_of()
+    if (launch.devices or 1) * (launch.nodes or 1) > 1:
+        found = f"{launch.by} with {launch.devices} processes on each of {launch.nodes} machines"
+        raise InputError(
+            "distill", found=found, wanted="one process", remedy="use --jobs to train several runs at a time"
+        )
+
+
+def refuse_unless_new_or_resumed(jobs: list[Job], data: str) -> None:
+    """Raises InputError when a run would be written over another, or go on with something else than it was begun with.
+
+    Args:
+        jobs: all runs of the study.
+        data: fingerprint of the training data.
+    """
+    resume = jobs[0].options.resume
+    if resume and not jobs[0].paths.out.is_dir():
+        raise InputError(f"study {jobs[0].paths.out}", found="nothing to resume", remedy="drop --resume")
+    for job in jobs:
+        if resume and was_begun(job.folder):
+            teacher = read_record(job.paths.teacher).weights if job.role == "student" else ""
+            refuse_another(job.folder, identity_of(job.recipe, data, job.seed, teacher))
+        else:
+            refuse_to_replace(job.folder)
 
 
 def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:

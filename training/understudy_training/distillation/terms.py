@@ -3,7 +3,9 @@
 `response`, `feature` and `relation` follow UniDistill (arXiv 2303.15083) with the metric sampler of
 `distillation.sampling`; `dense_response` is the quality focal loss of Generalized Focal Loss (arXiv 2006.04388) with
 the teacher's probability as the target, and the residuals' error wherever the teacher sees a centre. Normalizers are
-max(sum of the mask, 1), so a frame without boxes gives exactly 0 from the terms that look at boxes.
+max(sum of the mask, 1), so a frame without boxes gives exactly 0 from the terms that look at boxes. Each term says by
+`count` what that sum is before the student has answered: a batch that is shared over devices or taken in parts is then
+divided by the sum over all of it (`divisor`), as if it had been one.
 """
 
 from __future__ import annotations
@@ -96,13 +98,17 @@ class ResponseTerm(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, student: Answers, teacher: Answers, centres: Tensor) -> Losses:
+    def count(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+        """Sum of the boxes' Gaussians."""
+        return centres.amax(dim=1).sum()
+
+    def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """`centres` is the `(B, K, h, w)` target heat-map."""
         mask = centres.amax(dim=1)
         wanted = (teacher.heatmap / self.config.teacher_temperature).sigmoid().amax(dim=1)
         by_class = mask * (wanted - student.heatmap.sigmoid().amax(dim=1)).abs()
         by_residual = mask * (teacher.regression - student.regression).abs().mean(dim=1)
-        total = mask.sum().clamp(min=1)
+        total = self.count(teacher, student.valid, centres).clamp(min=1) if divisor is None else divisor
         return {
             "response_class": self.config.class_weight * by_class.sum() / total,
             "response_regression": self.config.regression_weight * by_residual.sum() / total,
@@ -116,15 +122,23 @@ class DenseResponseTerm(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, student: Answers, teacher: Answers, centres: Tensor) -> Losses:
+    def count(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+        """Sum of the teacher's strongest probabilities in the cells that count."""
+        return self._seen(teacher.heatmap.sigmoid()).sum()
+
+    def _seen(self, wanted: Tensor) -> Tensor:
+        """`(B, h, w)`: the strongest of `(B, K, h, w)` probabilities, 0 below the threshold."""
+        strongest = wanted.amax(dim=1)
+        return torch.where(strongest >= self.config.seen_from, strongest, torch.zeros_like(strongest))
+
+    def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """`centres` is not looked at: the teacher says where the objects are."""
         wanted = teacher.heatmap.sigmoid()
         distance = (wanted - student.heatmap.sigmoid()).square()
         surprise = functional.binary_cross_entropy_with_logits(student.heatmap, wanted, reduction="none")
-        strongest = wanted.amax(dim=1)
-        seen = torch.where(strongest >= self.config.seen_from, strongest, torch.zeros_like(strongest))
+        seen = self._seen(wanted)
         by_residual = seen * residual_error(student.regression.movedim(1, -1), teacher.regression.movedim(1, -1))
-        total = seen.sum().clamp(min=1)
+        total = seen.sum().clamp(min=1) if divisor is None else divisor
         return {
             "dense_class": self.config.class_weight * (distance * surprise).sum() / total,
             "dense_regression": self.config.regression_weight * by_residual.sum() / total,
@@ -139,11 +153,15 @@ class FeatureTerm(nn.Module):
         self.config = config
         self.adapter = adapter
 
-    def forward(self, student: Answers, teacher: Answers, centres: Tensor) -> Losses:
+    def count(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+        """Number of boxes that both know."""
+        return (valid & teacher.valid).sum()
+
+    def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """Compares the features at the boxes' places."""
         adapted: Tensor = self.adapter(getattr(student, self.config.level))
         away = (adapted - getattr(teacher, self.config.level)).abs().mean(dim=(2, 3))
-        return {f"feature_{self.config.level}": self.config.weight * _mean_over_boxes(away, student, teacher)}
+        return {f"feature_{self.config.level}": self.config.weight * _mean_over_boxes(away, student, teacher, divisor)}
 
 
 class RelationTerm(nn.Module):
@@ -153,11 +171,15 @@ class RelationTerm(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, student: Answers, teacher: Answers, centres: Tensor) -> Losses:
+    def count(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+        """Number of boxes that both know."""
+        return (valid & teacher.valid).sum()
+
+    def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """Compares how alike the nine places look to each."""
         level = self.config.level
         away = (_similarities(getattr(student, level)) - _similarities(getattr(teacher, level))).abs().mean(dim=(2, 3))
-        return {f"relation_{level}": self.config.weight * _mean_over_boxes(away, student, teacher)}
+        return {f"relation_{level}": self.config.weight * _mean_over_boxes(away, student, teacher, divisor)}
 
 
 def _similarities(features: Tensor) -> Tensor:
@@ -166,6 +188,7 @@ def _similarities(features: Tensor) -> Tensor:
     return unit @ unit.transpose(-1, -2)
 
 
-def _mean_over_boxes(away: Tensor, student: Answers, teacher: Answers) -> Tensor:
+def _mean_over_boxes(away: Tensor, student: Answers, teacher: Answers, divisor: Tensor | None) -> Tensor:
     valid = student.valid & teacher.valid
-    return torch.where(valid, away, torch.zeros_like(away)).sum() / valid.sum().clamp(min=1)
+    divisor = valid.sum().clamp(min=1) if divisor is None else divisor
+    return torch.where(valid, away, torch.zeros_like(away)).sum() / divisor

@@ -33,7 +33,12 @@ class PointsBatch:
 
     def to(self, device: torch.device | str) -> PointsBatch:
         """The same batch on a device."""
-        return replace(self, points=self.points.to(device), cloud_index=self.cloud_index.to(device))
+        points, cloud_index = (value.to(device, non_blocking=True) for value in (self.points, self.cloud_index))
+        return replace(self, points=points, cloud_index=cloud_index)
+
+    def pin_memory(self) -> PointsBatch:
+        """The same batch in pinned memory."""
+        return replace(self, points=self.points.pin_memory(), cloud_index=self.cloud_index.pin_memory())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +59,13 @@ class PillarsBatch:
 
     def to(self, device: torch.device | str) -> PillarsBatch:
         """The same batch on a device."""
-        pillars, num_points, cells = (value.to(device) for value in (self.pillars, self.num_points, self.cells))
-        return PillarsBatch(pillars, num_points, cells, self.batch_size)
+        tensors = (self.pillars, self.num_points, self.cells)
+        return PillarsBatch(*(value.to(device, non_blocking=True) for value in tensors), self.batch_size)
+
+    def pin_memory(self) -> PillarsBatch:
+        """The same batch in pinned memory."""
+        tensors = (self.pillars, self.num_points, self.cells)
+        return PillarsBatch(*(value.pin_memory() for value in tensors), self.batch_size)
 
 
 EncoderInput = PointsBatch | PillarsBatch

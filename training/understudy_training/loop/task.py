@@ -1,0 +1,132 @@
+"""One optimizer step: see, compare with the labels, compare with the teacher. Lightning calls it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from understudy_training.batches import Batch, Collate, Views
+from understudy_training.distillation.answers import Answers
+from understudy_training.distillation.distiller import Distiller, answers_of
+from understudy_training.distillation.teacher_cache import Teacher
+from understudy_training.loop import ranks
+from understudy_training.loop.loading import Part, StepLoader
+from understudy_training.loop.order import StepSampler, divide, shards_of
+from understudy_training.losses import detection_counts, detection_loss
+from understudy_training.models.detector import PillarDetector
+from understudy_training.recipe import Recipe
+from understudy_training.targets import Targets, make_targets
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is known about a part before the student has seen it: the targets, and what the teacher says."""
+
+    targets: Targets
+    answers: Answers | None
+
+
+class DetectionTask(lightning.LightningModule):
+    """The student's losses.
+
+    Every loss is a sum divided by a count of labels (or by a weight of the teacher's). A mean over each device's or
+    each part's own count would not be the mean over the whole batch; so the counts of all parts on all devices are
+    added before the first part, and each part divides by what makes the mean of the parts the loss of the whole.
+    """
+
+    def __init__(
+        self,
+        detector: PillarDetector,
+        recipe: Recipe,
+        views: Views,
+        distiller: Distiller | None,
+        teacher: Teacher | None,
+    ) -> None:
+        super().__init__()
+        self.detector, self.recipe, self.distiller = detector, recipe, distiller
+        self.views = views
+        self._teacher = teacher  # not a submodule: it is neither trained nor saved
+        self._lessons: list[Lesson] = []
+        self._divisors = torch.ones(0)
+
+    def training_step(self, part: Part, batch_idx: int) -> dict[str, Any]:
+        """The loss of a part, and under "parts" what it consists of."""
+        if part.number == 0:
+            self._lessons = [self._lesson(batch) for batch in part.step]
+            self._divisors = self._divisors_of(part)
+        lesson = self._lessons[part.number]
+        outputs = self.detector(part.batch.inputs)
+        weight = self.recipe.loss.regression_weight
+        loss = detection_loss(outputs.heatmap, outputs.regression, lesson.targets, weight, self._divisors[:2])
+        parts = {"heatmap": loss.heatmap, "regression": loss.regression, "detection": loss.total}
+        parts = {name: value.detach() for name, value in parts.items()}
+        if self.distiller is None or lesson.answers is None:
+            return {"loss": loss.total, "parts": parts}
+        own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.levels)
+        said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[2:])
+        return {"loss": loss.total + said.total, "parts": parts | said.by_term}
+
+    @property
+    def progress(self) -> float:
+        """Part of the training that is done, 0 to 1."""
+        return self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the detector and the adapters, one cycle of the learning rate."""
+        schedule = self.recipe.schedule
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=schedule.peak_learning_rate, weight_decay=schedule.weight_decay
+        )
+        total = max(int(self.trainer.estimated_stepping_batches), 1)
+        cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / total, schedule.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    def train_dataloader(self) -> StepLoader:
+        """This process's share of each step."""
+        data, config = self.recipe.data, self.detector.config
+        collate = Collate(self.detector.collate, config.class_names, config.grid, data.min_points)
+        num_frames, parts = len(self.views), self.recipe.schedule.accumulate
+        division = divide(data.batch_size, num_frames, parts, self.trainer.world_size, self.trainer.global_rank)
+        shards = shards_of(self.views.clouds.dataset, num_frames)
+        sampler = StepSampler(num_frames, self.views.seed, division, lambda: self.global_step, shards)
+        return StepLoader(self.views, collate, sampler, workers=data.workers, prefetch=data.prefetch)
+
+    def transfer_batch_to_device(self, batch: Part, device: torch.device, dataloader_idx: int) -> Part:
+        """Lightning's hook."""
+        return batch.to(device)
+
+    def _lesson(self, batch: Batch) -> Lesson:
+        config, loss = self.detector.config, self.recipe.loss
+        targets = make_targets(
+            batch.boxes,
+            config.grid,
+            config.output_stride,
+            len(config.class_names),
+            overlap=loss.gaussian_overlap,
+            min_radius=loss.min_radius,
+        )
+        return Lesson(targets, None if self.distiller is None or self._teacher is None else self._teacher(batch))
+
+    def _divisors_of(self, part: Part) -> Tensor:
+        """`(2 + T,)` what the losses and the terms of each part are divided by."""
+        by_part = [self._counts(batch, lesson) for batch, lesson in zip(part.step, self._lessons, strict=True)]
+        counts = ranks.summed(torch.stack(by_part).sum(0))
+        return counts.clamp(min=1) / (len(by_part) * ranks.world_size())
+
+    def _counts(self, batch: Batch, lesson: Lesson) -> Tensor:
+        counts = detection_counts(lesson.targets)
+        if self.distiller is None or lesson.answers is None:
+            return counts
+        return torch.cat([counts, self.distiller.counts(lesson.answers, batch.boxes.valid, lesson.targets.heatmap)])
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """Part of the peak learning rate at `progress` (0 to 1): cosine up from 1/25 during `warmup`, cosine down to 0."""
+    if progress < warmup:
+        return 1 - 0.96 * (1 + math.cos(math.pi * progress / warmup)) / 2
+    return (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0))) / 2

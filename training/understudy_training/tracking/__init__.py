@@ -1,0 +1,1 @@
+"""What a run leaves about itself: metrics, environment, code, loggers. All from outside the loop."""
