@@ -35,12 +35,23 @@ def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
             remedy="the file is cut short or of another format; copy it again",
         )
     records = values.view("<f4").reshape(-1, num_fields)
-    if not np.isfinite(records).all():
-        number = int(np.flatnonzero(~np.isfinite(records).all(axis=1))[0])
-        found = f"point {number} is {' '.join(f'{value:g}' for value in records[number])}"
-        remedy = "the file is damaged or of another format; copy it again"
-        raise InputError(f"{path}", found=found, wanted="finite numbers", remedy=remedy)
+    refuse_unless_finite(path, records)
     return records
+
+
+def refuse_unless_finite(path: Path, records: NDArray[np.floating]) -> None:
+    """Raises InputError naming the file and the first of its `(N, F)` records that is not finite, and how many are.
+
+    A recording's file holds returns only, so this is damage; dropping points here would shift their labels.
+    """
+    if np.isfinite(records).all():
+        return
+    wrong = ~np.isfinite(records).all(axis=1)
+    number = int(wrong.argmax())
+    values = " ".join(f"{value:g}" for value in records[number])
+    found = f"point {number} is {values}, {np.count_nonzero(wrong)} of {len(records)} points are not finite"
+    remedy = "the file is damaged or of another format; copy it again"
+    raise InputError(f"{path}", found=found, wanted="finite numbers", remedy=remedy)
 
 
 def read_json(path: Path) -> Any:

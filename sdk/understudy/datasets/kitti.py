@@ -20,6 +20,7 @@ from understudy.converters.kitti import (
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
+from understudy.datasets.kitti_calibration import refuse_other_camera
 from understudy.errors import InputError
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
@@ -87,7 +88,7 @@ class KittiDataset:
         image_path = self._path("image_2", key, "png")
         images = ImageFiles({CAMERA: ImageFile(image_path, stamp_ns, CAMERA)})
         calibration = self.calibration(key)
-        rig = kitti_rig(calibration, image_path)
+        rig = kitti_rig(calibration, image_path, f"{self._path('calib', key, 'txt')}: P2")
         boxes = self._boxes(key, calibration, cloud) if self._has_labels else None
         return Sample(key, Frame(stamp_ns, {LIDAR: cloud}, images), rig, boxes, {})
 
@@ -133,13 +134,20 @@ class KittiDataset:
         return reduced if reduced.is_file() and not whole.is_file() else whole
 
 
-def kitti_rig(calibration: KittiCalibration, image_path: Path) -> Rig:
-    """The rig that a calibration file describes, LiDAR and camera 2; the picture gives its own size."""
+def kitti_rig(calibration: KittiCalibration, image_path: Path, source: str = "calibration: P2") -> Rig:
+    """The rig that a calibration file describes, LiDAR and camera 2; the picture gives its own size.
+
+    Raises:
+        InputError: when P2 is no camera matrix; `source` names its file.
+        GeometryError: when it cannot be that of the picture's camera.
+    """
     width_px, height_px = image_size_px(image_path)
     matrix = calibration.camera_matrix
+    ego_from_camera = EGO_FROM_LIDAR @ calibration.camera2_from_lidar.inverse()
+    refuse_other_camera(matrix, ego_from_camera, (width_px, height_px), source)
     camera = Camera(
         frame_id=CAMERA,
-        ego_from_sensor=Mounting.from_pose(EGO_FROM_LIDAR @ calibration.camera2_from_lidar.inverse()),
+        ego_from_sensor=Mounting.from_pose(ego_from_camera),
         width_px=width_px,
         height_px=height_px,
         fx_px=float(matrix[0, 0]),
@@ -154,10 +162,20 @@ def kitti_rig(calibration: KittiCalibration, image_path: Path) -> Rig:
 def _frame_keys(root: Path, split: str | None) -> list[str]:
     if split is None:
         sweeps = [*root.glob("velodyne/*.bin"), *root.glob("velodyne_reduced/*.bin")]
-        return sorted({path.stem for path in sweeps})
+        keys = sorted({path.stem for path in sweeps})
+        _refuse_labels_without_sweep(root, keys)
+        return keys
     lists = root.parent / "ImageSets"
     path = lists / f"{split}.txt"
     if not path.is_file():
         known = [*sorted(entry.stem for entry in lists.glob("*.txt")), "all"]
         raise InputError(f"{root.parent}: split {split}", found=f"no {path}", wanted=" or ".join(known))
     return read_text(path).split()
+
+
+def _refuse_labels_without_sweep(root: Path, keys: list[str]) -> None:
+    orphans = sorted({path.stem for path in root.glob("label_2/*.txt")} - set(keys))
+    if orphans and keys:
+        where = f"{root / 'label_2' / orphans[0]}.txt"
+        remedy = "fetch the sweeps, or name frames in ImageSets/<split>.txt"
+        raise InputError(where, found="a label without a sweep", wanted=f"velodyne/{orphans[0]}.bin", remedy=remedy)
