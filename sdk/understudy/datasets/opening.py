@@ -110,6 +110,36 @@ def _is_nuscenes_release(path: Path) -> bool:
     return any(place.is_file() for place in (path / "sample_data.json", *path.glob("v1.0-*/sample_data.json")))
 
 
+def _open_argoverse2(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.argoverse2 import Argoverse2Dataset
+
+    return Argoverse2Dataset(path, split, classes=classes)
+
+
+def _is_argoverse2(path: Path) -> bool:
+    """A log, or a folder of logs, of splits, or of `sensor/` with splits."""
+    return any(found.is_dir() for depth in range(4) for found in path.glob("/".join([*"*" * depth, "sensors/lidar"])))
+
+
+def _open_semantickitti(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.semantickitti import SemanticKittiDataset
+
+    return SemanticKittiDataset(path, split, classes=classes)
+
+
+def _is_semantickitti(path: Path) -> bool:
+    if (path / "velodyne").is_dir() and (path / "calib.txt").is_file():
+        return True
+    places = (path, path / "sequences", path / "dataset" / "sequences")
+    return any(found.is_dir() for place in places for found in place.glob("[0-9][0-9]/velodyne"))
+
+
+def _open_range_images(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.range_images import RangeImagesDataset
+
+    return RangeImagesDataset(path, classes=classes)
+
+
 def _open_recorded(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     from understudy.datasets.recorded import RecordedDataset
 
@@ -134,4 +164,7 @@ KINDS = (
     Kind("PandaSet sequence", "lidar/poses.json", _holds("lidar/poses.json"), _open_pandaset),
     Kind("nuScenes", "v1.0-*/sample_data.json", _is_nuscenes_release, _open_nuscenes_tables, has_splits=True),
     Kind("nuScenes key frames", "samples/LIDAR_TOP", _holds("samples/LIDAR_TOP"), _open_nuscenes),
+    Kind("Argoverse 2", "<log>/sensors/lidar", _is_argoverse2, _open_argoverse2, has_splits=True),
+    Kind("SemanticKITTI", "sequences/NN/velodyne", _is_semantickitti, _open_semantickitti, has_splits=True),
+    Kind("range images", "<stamp>.npy", lambda path: any(path.glob("[0-9]*.npy")), _open_range_images),
 )
