@@ -7,6 +7,7 @@ Slow on purpose. Divisions of nothing by nothing give NaN, and NaN never exceeds
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from shapely.geometry import Polygon
@@ -63,6 +64,7 @@ def outline(line):
     return Polygon(corners)
 
 
+@lru_cache(maxsize=1 << 18)
 def shared_ground(a, b):
     """Area that two footprints share; those whose circles do not meet share nothing."""
     reach = math.hypot(a.l, a.w) / 2 + math.hypot(b.l, b.w) / 2
@@ -98,9 +100,7 @@ def clean_data(name, truths, detections, level):
             valid = 0
         else:
             valid = -1
-        ignore = (
-            truth.occluded > max_occlusion or truth.truncated > max_truncation or truth.y2 - truth.y1 <= min_height
-        )
+        ignore = truth.occluded > max_occlusion or truth.truncated > max_truncation or truth.y2 - truth.y1 <= min_height
         if valid == 1 and not ignore:
             ignored_truths.append(0)
             count += 1
@@ -142,7 +142,9 @@ def compute_statistics(frame, ignored, min_overlap, overlap, with_fp, threshold)
             value = overlap(detection, truth, -1)
             if not with_fp and value > min_overlap and detection.score > valid:
                 taken, valid = j, detection.score
-            elif with_fp and value > min_overlap and (value > max_overlap or took_ignored) and not ignored_detections[j]:
+            elif (
+                with_fp and value > min_overlap and (value > max_overlap or took_ignored) and not ignored_detections[j]
+            ):
                 max_overlap, taken, valid, took_ignored = value, j, 1.0, False
             elif with_fp and value > min_overlap and valid == NO_DETECTION and ignored_detections[j] == 1:
                 taken, valid, took_ignored = j, 1.0, True
