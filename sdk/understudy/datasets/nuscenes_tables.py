@@ -57,6 +57,7 @@ class NuscenesTables:
         self._class_map = chosen_map("nuscenes-tables", classes)
         self._index = NuscenesIndex(self._tables, LIDAR)
         self._samples = self._chosen(split)
+        self._subset = split or self._tables.name
         channels = {calibration.channel for calibration in self._index.calibrations.values()}
         self._unpacked = {channel for channel in channels if (self._root / "samples" / channel).is_dir()}
         self._rigs: dict[tuple[str, ...], Rig] = {}
@@ -120,9 +121,26 @@ class NuscenesTables:
             raise InputError(f"sample {sample.token}: {name}", found="nothing of it", wanted=", ".join(sample.data))
         return self._world_from(self._index.data[sample.data[name]])
 
+    def key(self, index: int) -> str:
+        """The sample's token, told without reading its sweep."""
+        return self._samples[index].token
+
+    def world_from_ego(self, index: int) -> Pose:
+        """Where the vehicle was at the LiDAR's stamp, told without reading the sweep."""
+        return self._index.world_from_ego(self._lidar_data(index))
+
     def annotations(self, index: int) -> NuscenesAnnotations:
         """The labels of a sample as the tables hold them: all categories, in the global frame."""
         return self._annotations.of(self._samples[index].token)
+
+    @property
+    def subset(self) -> str:
+        """Name of the split, or of the version's folder where every scene was taken."""
+        return self._subset
+
+    def lidar_tokens(self) -> dict[str, str]:
+        """The `sample_data` token of each key frame's sweep by sample token: what lidarseg's files are named by."""
+        return {sample.token: sample.data[LIDAR] for sample in self._samples}
 
     def scene_description(self, index: int) -> str:
         """What the release says of the scene, such as "Night, rain, parked cars"."""
