@@ -207,7 +207,7 @@ def _camera(
     matrix = projection[:, :3]
     try:
         # The camera sits where P maps to no pixel: -matrix^-1 @ column, in the rectified frame.
-        center_m = -np.linalg.solve(matrix, projection[:, 3])
+        center_m = np.asarray(-np.linalg.solve(matrix, projection[:, 3]), np.float64)
     except np.linalg.LinAlgError:
         raise InputError(source, found="a singular camera matrix", wanted="focal lengths above 0") from None
     ego_from_camera = ego_from_rect @ Pose(np.eye(3), center_m)

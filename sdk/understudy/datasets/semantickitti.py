@@ -131,7 +131,7 @@ class SemanticKittiDataset:
     def instances(self, index: int, num_points: int) -> NDArray[np.uint32] | None:
         """`(N,)` instance of each point, 0 for none; None where the sweep is not labeled."""
         numbers = self.label_numbers(index, num_points)
-        return None if numbers is None else numbers >> _INSTANCE_SHIFT
+        return None if numbers is None else (numbers >> _INSTANCE_SHIFT).astype(np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
