@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field, model_serializer, model_validator
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from understudy.configuration import Config
+from understudy_training.augmentation.camera_geometric import CameraGeometric, DrawnCameraGeometric
 from understudy_training.augmentation.frame_steps import (
     DrawnFlip,
     DrawnScale,
@@ -19,13 +21,52 @@ from understudy_training.augmentation.frame_steps import (
     Translate,
     Turn,
 )
+from understudy_training.augmentation.object_database import open_database
+from understudy_training.augmentation.object_jitter import DrawnObjectJitter, ObjectJitter
+from understudy_training.augmentation.object_paste import DrawnObjectPaste, ObjectPaste
+from understudy_training.augmentation.photometric import DrawnPhotometric, Photometric
+from understudy_training.augmentation.rings import ring_of
 from understudy_training.augmentation.scene import Scene
 from understudy_training.augmentation.step import Range
+from understudy_training.augmentation.thinning import BeamDrop, DrawnBeamDrop, DrawnPointDropout, PointDropout
+from understudy_training.augmentation.weather import DrawnFog, DrawnRain, DrawnSnow, Fog, Rain, Snow
 from understudy_training.augmentation.whole_frame import Draw
 
-AnyStep = Annotated[Flip | Turn | Scale | Translate, Field(discriminator="kind")]
-AnyDrawn = Annotated[DrawnFlip | DrawnTurn | DrawnScale | DrawnTranslate, Field(discriminator="kind")]
+AnyStep = Annotated[
+    Flip
+    | Turn
+    | Scale
+    | Translate
+    | ObjectJitter
+    | ObjectPaste
+    | BeamDrop
+    | PointDropout
+    | Rain
+    | Fog
+    | Snow
+    | Photometric
+    | CameraGeometric,
+    Field(discriminator="kind"),
+]
+AnyDrawn = Annotated[
+    DrawnFlip
+    | DrawnTurn
+    | DrawnScale
+    | DrawnTranslate
+    | DrawnObjectJitter
+    | DrawnObjectPaste
+    | DrawnBeamDrop
+    | DrawnPointDropout
+    | DrawnRain
+    | DrawnFog
+    | DrawnSnow
+    | DrawnPhotometric
+    | DrawnCameraGeometric,
+    Field(discriminator="kind"),
+]
 
+_OF_OBJECTS = (ObjectJitter, ObjectPaste)
+_OF_PICTURES = (Photometric, CameraGeometric)
 _SHORT = ("flip_y", "max_turn_rad", "scale_range")
 
 
@@ -53,6 +94,18 @@ class Augmentation(Config):
                 raise ValueError(f"steps or {', '.join(both)}, not both: write them as steps (flip, turn, scale)")
         return values
 
+    @model_validator(mode="after")
+    def _pictures_can_follow(self) -> Augmentation:
+        kinds = {
+            group: [s.kind for s in self.steps or () if isinstance(s, group)] for group in (_OF_OBJECTS, _OF_PICTURES)
+        }
+        if all(kinds.values()):
+            found = ", ".join(kinds[_OF_OBJECTS])
+            raise ValueError(
+                f"no {found} beside {', '.join(kinds[_OF_PICTURES])}: pictures would not show the objects move"
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _form_in_use(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Only the form that counts: a short form reads as it always did, and keeps its hash."""
@@ -71,6 +124,15 @@ class Augmentation(Config):
                 radius_m += float(3 * np.hypot(*step.sigma_m[:2]))
         return float(radius_m)
 
+    def sources(self) -> dict[str, str]:
+        """Fingerprints of the databases that steps draw from, by path: they decide what is seen as well.
+
+        Raises:
+            InputError: when one is missing.
+        """
+        paths = [step.database for step in self.steps or () if isinstance(step, ObjectPaste)]
+        return {f"{path}": open_database(path).fingerprint for path in paths}
+
 
 class Change(Config):
     """A drawn list of steps: as JSON it can be stored, and applied again it gives the same bytes."""
@@ -79,6 +141,7 @@ class Change(Config):
 
     def apply(self, scene: Scene) -> Scene:
         """The changed scene."""
+        scene = _with_rings(scene, any(isinstance(step, DrawnBeamDrop) for step in self.steps))
         for step in self.steps:
             scene = step.apply(scene)
         return scene
@@ -116,8 +179,11 @@ def see(
         change = draw(augmentation, seed=seed, epoch=epoch, index=index)
         return change, change.apply(scene)
     place, drawn = _place(augmentation, seed, epoch, index), []
-    for number, step in enumerate(augmentation.steps if place is not None else ()):
-        generator = np.random.default_rng([*(place or []), 1 + number])
+    if place is None:
+        return Change(), scene
+    scene = _with_rings(scene, any(isinstance(step, BeamDrop) for step in augmentation.steps))
+    for number, step in enumerate(augmentation.steps):
+        generator = np.random.default_rng([*place, 1 + number])
         if generator.random() < step.probability:
             drawn.append(step.draw(generator, scene))
             scene = drawn[-1].apply(scene)
@@ -135,3 +201,10 @@ def _place(augmentation: Augmentation, seed: int, epoch: int, index: int) -> lis
     """What decides the draws of a view; None for a view that shows the frame as it is."""
     fixed, version = augmentation.variants is not None, variant_of(augmentation, epoch)
     return None if fixed and version == 0 else [0 if fixed else 1 + seed, version, index]
+
+
+def _with_rings(scene: Scene, wanted: bool) -> Scene:
+    """The scene with its beams read off the firing order, which later steps disturb."""
+    if not wanted or scene.ring is not None:
+        return scene
+    return replace(scene, ring=ring_of(scene.points, scene.ego_from_lidar))

@@ -9,14 +9,24 @@ from understudy.boxes import Boxes
 
 
 def members(boxes: Boxes, points: NDArray[np.float32]) -> list[NDArray[np.intp]]:
-    """Rows of the `(M, 3+)` points that lie in each box, ascending; the same rule as `Boxes.contains`."""
-    xs, ys = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
+    """Rows of the `(M, 3+)` points that lie in each box, ascending; the same rule as `Boxes.contains`.
+
+    Points are put into strips of a meter first (a radix sort of small integers), so that a box looks at few of them.
+    """
+    if len(boxes) == 0:
+        return []
+    strips = np.clip(np.floor(points[:, 0]), -32000, 32000).astype(np.int16)
+    order = np.argsort(strips, kind="stable")
+    strips, ys = strips[order], points[order, 1]
     reach_m = np.hypot(boxes.geometry[:, 3], boxes.geometry[:, 4]) / 2 + np.float32(1e-2)
+    lows, highs = (np.floor(boxes.geometry[:, 0] + sign * reach_m) for sign in (-1, 1))
+    first = np.searchsorted(strips, np.clip(lows, -32000, 32000).astype(np.int16))
+    last = np.searchsorted(strips, np.clip(highs, -32000, 32000).astype(np.int16), side="right")
     found = []
-    for row, (x, y) in enumerate(boxes.geometry[:, :2]):
-        near = np.flatnonzero((xs >= x - reach_m[row]) & (xs <= x + reach_m[row]))
-        near = near[np.abs(ys[near] - y) <= reach_m[row]]
-        found.append(near[boxes[row : row + 1].contains(points[near])[0]])
+    for row, y in enumerate(boxes.geometry[:, 1]):
+        near = np.flatnonzero(np.abs(ys[first[row] : last[row]] - y) <= reach_m[row]) + first[row]
+        rows = order[near]
+        found.append(np.sort(rows[boxes[row : row + 1].contains(points[rows])[0]]))
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
-from understudy.errors import FrameError
+from understudy.errors import FrameError, InputError
 from understudy.pose import Pose
 from understudy.rig import Camera
 from understudy_training.augmentation.membership import counts_inside
@@ -54,11 +54,12 @@ class Scene:
                 wanted = "a camera of that name" if camera is None else f"{camera.width_px} x {camera.height_px} px"
                 raise FrameError(f"picture {name}", found=f"{pixels.shape[1]} x {pixels.shape[0]} px", wanted=wanted)
 
-    def kept(self, keep: NDArray[np.bool_]) -> Scene:
-        """Only the points where `keep`; the boxes' counts lose those that go."""
+    def kept(self, keep: NDArray[np.bool_], *, recount: bool = True) -> Scene:
+        """Only the points where `keep`; the boxes' counts lose those that go, unless told not to `recount`."""
         if keep.all():
             return self
-        lost = counts_inside(self.boxes, self.points[~keep]) if self.boxes.num_points is not None else None
+        counted = recount and self.boxes.num_points is not None
+        lost = counts_inside(self.boxes, self.points[~keep]) if counted else None
         columns = {name: column[keep] for name, column in self._columns().items()}
         return replace(self, points=self.points[keep], boxes=_counted(self.boxes, lost, -1), **columns)
 
@@ -90,6 +91,17 @@ class Scene:
         """`(N, 3)` float32 from the LiDAR to each point, along ego's axes."""
         offsets: NDArray[np.float32] = self.points[:, :3] - self.ego_from_lidar.translation_m.astype(np.float32)
         return offsets
+
+    def refuse_pictures(self, step: str) -> None:
+        """For steps that change objects in the cloud alone.
+
+        Raises:
+            InputError: when there are pictures, which would go on showing the scene as it was.
+        """
+        if self.images:
+            remedy = "leave the step out, or train on the LiDAR alone"
+            found = f"pictures of {', '.join(self.images)}, which it cannot change"
+            raise InputError(f"augmentation step {step}", found=found, wanted="clouds only", remedy=remedy)
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         return {name: column for name in POINT_COLUMNS if (column := getattr(self, name)) is not None}
