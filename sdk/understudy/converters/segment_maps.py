@@ -1,7 +1,8 @@
-"""Every table from a data set's own point class numbers to the classes that segmentation is trained and scored on.
+"""Tables from a data set's own point class numbers to the classes that segmentation is trained and scored on.
 
-Sources: the SemanticKITTI interface's `semantic-kitti.yaml` (Behley et al., ICCV 2019; single-scan task, where moving
-objects count as what they are) and the nuScenes-lidarseg task description (Fong et al., RA-L 2022).
+For data sets that number their point classes and name them elsewhere; those that name them (nuScenes-lidarseg,
+PandaSet) have their tables in `class_maps`. Source: the SemanticKITTI interface's `semantic-kitti.yaml` (Behley et al.,
+ICCV 2019), single-scan task, where moving objects count as what they are.
 """
 
 from __future__ import annotations
@@ -97,40 +98,9 @@ _SEMANTICKITTI: Mapping[str | None, tuple[int, ...]] = {
 }
 """Numbers of each class, the one that is written first. Unlabeled points, outliers and 'other' are not scored."""
 
-_LIDARSEG: Mapping[str | None, tuple[int, ...]] = {
-    None: (0, 1, 5, 7, 8, 10, 11, 13, 19, 20, 29, 31),
-    "barrier": (9,),
-    "bicycle": (14,),
-    "bus": (15, 16),
-    "car": (17,),
-    "construction_vehicle": (18,),
-    "motorcycle": (21,),
-    "pedestrian": (2, 3, 4, 6),
-    "traffic_cone": (12,),
-    "trailer": (22,),
-    "truck": (23,),
-    "driveable_surface": (24,),
-    "other_flat": (25,),
-    "sidewalk": (26,),
-    "terrain": (27,),
-    "manmade": (28,),
-    "vegetation": (30,),
-}
-"""Numbers of the 32 general classes, in the order of the data set's category table."""
-
 SEMANTICKITTI = SegmentMap(
     class_names=tuple(name for name in _SEMANTICKITTI if name is not None),
     of=_of(_SEMANTICKITTI),
     written_as={name: numbers[0] for name, numbers in _SEMANTICKITTI.items() if name is not None},
 )
 """19 classes; result files carry native numbers, as label files do."""
-
-NUSCENES_LIDARSEG = SegmentMap(
-    class_names=tuple(name for name in _LIDARSEG if name is not None),
-    of=_of(_LIDARSEG),
-    written_as={name: row + 1 for row, name in enumerate(name for name in _LIDARSEG if name is not None)},
-)
-"""16 classes of the challenge from the 32 of the label files; result files carry the challenge's numbers 1 to 16."""
-
-SEGMENT_TABLES: Mapping[str, SegmentMap] = {"semantickitti": SEMANTICKITTI, "nuscenes-lidarseg": NUSCENES_LIDARSEG}
-"""Maps by benchmark."""
