@@ -45,6 +45,9 @@ class DataConfig(Config):
     classes: ClassChoice | None = None
     """Which of the data set's classes count and as what: "understudy" (as when left out), "official", or a map written
     out with `class_names` and `of`. Evaluations of a study count alike."""
+    sweeps: int = Field(1, ge=1)
+    """Sweeps in a cloud: its own and those before it, carried along by the ego's motion. Needs a data set with poses,
+    and a vehicle that accumulates alike: a bundle does not. Points keep their age, but no encoder looks at it yet."""
     max_frames: int | None = Field(None, gt=0)
     """Use only the first so many frames of the split."""
     min_points: int = Field(3, ge=0)

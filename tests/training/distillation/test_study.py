@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from understudy.cli import build_app
 from understudy.datasets.opening import open_dataset
+from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
 from understudy_training.checkpoint import read_record
 from understudy_training.commands import parse_seeds
@@ -105,6 +107,18 @@ def test_the_recipes_class_map_reaches_training_and_evaluation(data, teacher, tm
     plain = evaluate_run(teacher, recipe(), paths)
     assert evaluation.entry("cyclist").num_truths == 0
     assert evaluation.entry("car").num_truths == plain.entry("truck").num_truths
+
+
+def test_the_recipes_sweeps_reach_training_and_evaluation(data, teacher, tmp_path):
+    swept = recipe(data={"sweeps": 2}, schedule={"epochs": 1})
+    dataset = open_dataset(data, "train")
+    clouds, plain = load_clouds(swept, dataset), load_clouds(recipe(), dataset)
+    sizes = [len(clouds[index].points) / len(plain[index].points) for index in range(3)]
+    assert sizes[0] == 1
+    np.testing.assert_allclose(sizes[1:], 2, atol=0.1)
+    assert clouds.dataset.fingerprint != plain.dataset.fingerprint
+    evaluation = evaluate_run(teacher, swept, StudyPaths(teacher, data, tmp_path / "out"))
+    assert evaluation.data == MultiSweep(open_dataset(data, "val"), 2).fingerprint
 
 
 def test_a_class_that_the_data_lack_is_refused(data):
