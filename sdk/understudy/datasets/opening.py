@@ -152,11 +152,24 @@ def _is_recorded(path: Path) -> bool:
     return is_recorded(path)
 
 
+def _open_shards(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.shards import ShardedDataset
+
+    return ShardedDataset(path, split, classes=classes)
+
+
+def _is_sharded(path: Path) -> bool:
+    from understudy.datasets.shard_index import is_sharded
+
+    return is_sharded(path)
+
+
 def _holds(name: str) -> Callable[[Path], bool]:
     return lambda path: (path / name).exists()
 
 
 KINDS = (
+    Kind("shards", "index.json and index.npz", _is_sharded, _open_shards, has_splits=True),
     Kind("recorded", "dataset.yaml with kind: recorded", _is_recorded, _open_recorded, has_splits=True),
     Kind("scenes", "dataset.yaml", _holds("dataset.yaml"), _open_scenes, has_splits=True),
     Kind("KITTI object", "training/calib, training/velodyne", _is_kitti, _open_kitti, has_splits=True),

@@ -107,6 +107,39 @@ def show(
         typer.echo(f"wrote {out}: {len(numbers)} frames; rerun {out}")
 
 
+@dataset.command()
+def shard(
+    data: Path = typer.Argument(..., metavar="DATASET", help="Data set of any kind."),
+    out: Path = typer.Option(..., "--out", help="Folder to make; interrupted and called again, it goes on."),
+    split: str = typer.Option("all", "--split", help="Split of the data set; 'all' takes every frame."),
+    classes: str | None = typer.Option(None, "--classes", help="Class map: understudy or official."),
+    shard_mb: float = typer.Option(256.0, "--shard-mb", help="Size of a shard, in megabytes."),
+    sweeps: int = typer.Option(1, "--sweeps", min=1, help="Accumulate so many sweeps into each cloud."),
+    images: bool = typer.Option(True, "--images/--no-images", help="Take the pictures along."),
+) -> None:
+    """Cut a data set into tar files that are read fast, in any order, however large it is."""
+    from understudy.datasets.dataset import Dataset, PartlyLabeled
+    from understudy.datasets.opening import EVERYTHING, open_dataset
+    from understudy.datasets.shard_writer import write_shards
+    from understudy.datasets.sweeps import MultiSweep
+
+    opened = open_dataset(data, split, named_map(classes))
+    whole: Dataset = opened if sweeps == 1 else MultiSweep(opened, sweeps)
+    written = write_shards(
+        whole,
+        out,
+        source=data.name,
+        split=None if split == EVERYTHING else split,
+        shard_mb=shard_mb,
+        images=images,
+        track=progress.bar,
+    )
+    megabytes = sum(entry.size_bytes for entry in written.shards) / 1e6
+    typer.echo(f"{len(whole)} samples, {megabytes:.1f} MB in {len(written.shards)} shards, into {out}")
+    if isinstance(opened, PartlyLabeled):
+        typer.echo("note: this data set labels only a part of what it sees, which shards do not tell: evaluate on it")
+
+
 def named_map(name: str | None) -> ClassChoice | None:
     """The class map that an option names.
 
