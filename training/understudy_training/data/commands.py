@@ -25,6 +25,73 @@ def group() -> None:
     """Keeps `dataset` a group however few verbs it has."""
 
 
+@dataset.command("from-bag")
+def from_bag(
+    bags: list[Path] = typer.Argument(..., metavar="BAG...", help="Bag folders, or *.mcap or *.db3 files."),
+    out: Path = typer.Option(..., "--out", help="Folder of the data set to make."),
+    rig: Path | None = typer.Option(None, "--rig", help="Rig file; rig.yaml in the bag, else its TF and CameraInfo."),
+    lidar_topic: list[str] = typer.Option([], "--lidar-topic", help="TOPIC or NAME=TOPIC, the pivot first."),
+    camera_topic: list[str] = typer.Option([], "--camera-topic", help="NAME=TOPIC; none: no cameras."),
+    labels_topic: str = typer.Option("", "--labels-topic", help="Boxes as Detection3DArray; none: no labels."),
+    odometry_topic: str = typer.Option("", "--odometry-topic", help="Poses of the ego; left out, also TF; none."),
+    base_frame: str = typer.Option("base_link", "--base-frame", help="The ego's frame in the bag, on the road."),
+    ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where the bag's /tf_static differs."),
+    intensity_scale: float | None = typer.Option(None, "--intensity-scale", help="Raw intensity that means 1."),
+    key_frame_hz: float = typer.Option(2.0, "--key-frame-hz", min=0.0, help="Frames per second; 0: every sweep."),
+    min_motion_m: float = typer.Option(0.0, "--min-motion", min=0.0, help="Meters driven between frames."),
+    sweeps: int = typer.Option(1, "--sweeps", min=1, help="Sweeps accumulated in each frame."),
+    tolerance_ms: float = typer.Option(50.0, "--tolerance-ms", help="Farthest of a picture from its sweep."),
+    require: Literal["any", "all"] = typer.Option("any", "--require", help="Cameras that a frame must have."),
+    drive: str = typer.Option("", "--drive", help="Name of the drive; the bag's when left out."),
+    split: Literal["train", "val"] = typer.Option("train", "--split", help="Split of the drives."),
+    val_every: int = typer.Option(0, "--val-every", help="Instead: every Nth drive is val."),
+    append: bool = typer.Option(False, "--append", help="Add drives to the data set that is there."),
+    salvage: bool = typer.Option(False, "--salvage", help="Keep what a damaged bag still gives; ends with 1."),
+    teacher: Path | None = typer.Option(None, "--teacher", help="Bundle or training run that labels the frames."),
+    rules: Path | None = typer.Option(None, "--rules", help="Rules for the teacher's labels (YAML)."),
+    threads: int = typer.Option(1, "--threads", help="Threads of the teacher's engine."),
+) -> None:
+    """Make a data set of rosbags: match, choose key frames, accumulate sweeps, bring or make labels."""
+    from understudy.configuration import check_config, read_config
+    from understudy_training.data.from_bag import Job, dataset_from_bags
+    from understudy_training.data.from_bag_settings import FromBagSettings
+    from understudy_training.data.pseudo_labels import PseudoRules
+
+    options = {
+        "lidar_topics": lidar_topic,
+        "camera_topics": camera_topic,
+        "labels_topic": labels_topic,
+        "odometry_topic": odometry_topic,
+        "base_frame": base_frame,
+        "ignore_tf": ignore_tf,
+        "intensity_scale": intensity_scale,
+        "key_frame_hz": key_frame_hz,
+        "min_motion_m": min_motion_m,
+        "sweeps": sweeps,
+        "tolerance_ms": tolerance_ms,
+        "require": require,
+    }
+    job = Job(
+        bags=tuple(bags),
+        out=out,
+        settings=check_config(options, FromBagSettings, "options"),
+        rig=rig,
+        drive=drive,
+        split=split,
+        val_every=val_every,
+        append=append,
+        salvage=salvage,
+        teacher=teacher,
+        rules=PseudoRules() if rules is None else read_config(rules, PseudoRules),
+        threads=threads,
+    )
+    summaries = dataset_from_bags(job, progress.bar)
+    for summary in summaries:
+        typer.echo("\n".join(summary.lines()))
+    typer.echo(f"wrote {out}: {sum(summary.num_frames for summary in summaries)} frames")
+    raise typer.Exit(1 if any(summary.damage for summary in summaries) else 0)
+
+
 @dataset.command()
 def stats(
     data: Path = typer.Argument(..., metavar="DATASET", help="Data set."),
@@ -138,6 +205,25 @@ def shard(
     typer.echo(f"{len(whole)} samples, {megabytes:.1f} MB in {len(written.shards)} shards, into {out}")
     if isinstance(opened, PartlyLabeled):
         typer.echo("note: this data set labels only a part of what it sees, which shards do not tell: evaluate on it")
+
+
+@dataset.command()
+def objects(
+    data: Path = typer.Argument(..., metavar="DATASET", help="Labeled data set of any kind."),
+    out: Path = typer.Option(..., "--out", help="Folder to make."),
+    split: str = typer.Option("all", "--split", help="Split to cut from: the one that is trained on."),
+    classes: str | None = typer.Option(None, "--classes", help="Class map: understudy or official."),
+    lidar: str | None = typer.Option(None, "--lidar", help="LiDAR, where the rig has several."),
+    min_points: int = typer.Option(10, "--min-points", min=1, help="Leave out objects with fewer returns."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the database that OUT holds."),
+) -> None:
+    """Cut the labeled objects out of a data set, for the augmentation step object_paste."""
+    from understudy.datasets.opening import open_dataset
+    from understudy_training.augmentation.object_cutting import cut_objects
+
+    opened = open_dataset(data, split, named_map(classes))
+    card = cut_objects(opened, out, lidar=lidar, min_points=min_points, overwrite=overwrite, track=progress.bar)
+    typer.echo(f"{out}: {', '.join(f'{count} {name}' for name, count in card.counts.items())}")
 
 
 def named_map(name: str | None) -> ClassChoice | None:

@@ -314,7 +314,10 @@ def _num_versions(recipe: Recipe) -> int | None:
 
 def _facts(recipe: Recipe, clouds: Clouds) -> dict[str, str]:
     """Everything besides the weights that decides what the teacher is asked."""
+    augmentation = recipe.data.augmentation
+    objects = augmentation.sources() if augmentation is not None else {}
     return {
+        **({"objects": ",".join(sorted(objects.values()))} if objects else {}),
         "form": f"{_ANSWERS_FORM}, understudy {__version__}",
         "data": clouds.dataset.fingerprint,
         "settings": recipe.data.model_dump_json(include={"lidar", "classes", "augmentation", "min_points"}),
