@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from understudy.configuration import Config, content_hash, read_config, write_yaml
+from understudy.distortion import NUM_COEFFICIENTS, DistortionModel, distort
 from understudy.errors import GeometryError
 from understudy.pose import Pose
 
@@ -57,7 +58,7 @@ class Lidar(Config):
 
 
 class Camera(Config):
-    """A pinhole camera of the rig, optical frame: z forward, x right, y down."""
+    """A camera of the rig, optical frame: z forward, x right, y down."""
 
     kind: Literal["camera"] = "camera"
     frame_id: str = ""
@@ -69,22 +70,35 @@ class Camera(Config):
     fy_px: float = Field(gt=0)
     cx_px: float
     cy_px: float
+    distortion_model: DistortionModel = "plumb_bob"
+    """As CameraInfo names it; counts only where there are coefficients."""
     distortion: tuple[float, ...] = ()
-    """Plumb-bob coefficients k1, k2, p1, p2, k3; empty when images are rectified."""
+    """Coefficients as in CameraInfo; empty when images are rectified. plumb_bob: k1, k2, p1, p2, k3;
+    rational_polynomial: these and k4, k5, k6; equidistant: k1 to k4."""
     time_offset_ns: int = 0
+
+    @model_validator(mode="after")
+    def _coefficients_fit(self) -> Camera:
+        numbers = NUM_COEFFICIENTS[self.distortion_model]
+        if len(self.distortion) not in numbers:
+            wanted = " or ".join(str(number) for number in numbers)
+            raise ValueError(f"distortion: {len(self.distortion)} coefficients, {self.distortion_model} has {wanted}")
+        return self
 
     def intrinsic_matrix(self) -> NDArray[np.float64]:
         """The `(3, 3)` camera matrix."""
         return np.array([[self.fx_px, 0.0, self.cx_px], [0.0, self.fy_px, self.cy_px], [0.0, 0.0, 1.0]])
 
     def project(self, points_ego: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """`(N, 3)` ego points to `(N, 2)` pixels (u right, v down) and `(N,)` depths in meters; no distortion."""
+        """`(N, 3)` ego points to `(N, 2)` pixels (u right, v down) and `(N,)` depths in meters, as the lens bends them.
+
+        Pixels of points behind the camera (depth <= 0) mean nothing.
+        """
         points = self.ego_from_sensor.pose().inverse().apply(points_ego)
         depth_m = points[:, 2]
         safe_depth_m = np.where(np.abs(depth_m) < 1e-9, 1e-9, depth_m)
-        u_px = self.fx_px * points[:, 0] / safe_depth_m + self.cx_px
-        v_px = self.fy_px * points[:, 1] / safe_depth_m + self.cy_px
-        return np.stack([u_px, v_px], axis=1), depth_m
+        bent = distort(points[:, :2] / safe_depth_m[:, None], self.distortion_model, self.distortion)
+        return bent * [self.fx_px, self.fy_px] + [self.cx_px, self.cy_px], depth_m
 
 
 Sensor = Annotated[Lidar | Camera, Field(discriminator="kind")]

@@ -315,6 +315,18 @@ class TestImages:
         with pytest.raises(GeometryError, match="calibrate"):
             camera_from_info(message, camera.ego_from_sensor)
 
+    def test_lenses_survive_and_unknown_ones_are_refused(self) -> None:
+        plain = simple_rig(camera=True).cameras["front"]
+        for model, count in (("plumb_bob", 5), ("rational_polynomial", 8), ("equidistant", 4)):
+            lens = {"distortion_model": model, "distortion": tuple(0.01 * n for n in range(1, count + 1))}
+            camera = plain.model_copy(update=lens)
+            message = through_cdr(camera_info_message(make_message, camera, STAMP_NS, camera.frame_id))
+            assert camera_from_info(message, camera.ego_from_sensor) == camera
+            with pytest.raises(GeometryError, match=f"{model}: found 3 coefficients, wanted"):
+                camera_from_info(replace(message, d=message.d[:3]), camera.ego_from_sensor)
+        with pytest.raises(GeometryError, match="found kannala, wanted plumb_bob, rational_polynomial, equidistant"):
+            camera_from_info(replace(message, distortion_model="kannala"), camera.ego_from_sensor)
+
 
 class TestTransforms:
     def test_rig_round_trip(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.distortion import NUM_COEFFICIENTS, DistortionModel
 from understudy.errors import FrameError, GeometryError
 from understudy.frame import Image
 from understudy.images import decode_image, encode_jpeg
@@ -47,7 +48,7 @@ def compressed_image_message(make: Make, image: Image, quality: int = 90) -> Any
 
 
 def camera_info_message(make: Make, camera: Camera, stamp_ns: int, frame_id: str) -> Any:
-    """`sensor_msgs/msg/CameraInfo`, plumb-bob."""
+    """`sensor_msgs/msg/CameraInfo`."""
     matrix = camera.intrinsic_matrix()
     roi = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
     return make(
@@ -55,7 +56,7 @@ def camera_info_message(make: Make, camera: Camera, stamp_ns: int, frame_id: str
         header=header_message(make, stamp_ns, frame_id),
         height=camera.height_px,
         width=camera.width_px,
-        distortion_model="plumb_bob",
+        distortion_model=camera.distortion_model if camera.distortion else "plumb_bob",
         d=np.array(camera.distortion or _UNDISTORTED),
         k=matrix.reshape(-1),
         r=np.eye(3).reshape(-1),
@@ -70,15 +71,15 @@ def camera_from_info(message: Any, ego_from_sensor: Mounting) -> Camera:
     """The rig's camera that a `sensor_msgs/CameraInfo` describes, mounted where the caller says.
 
     Raises:
-        GeometryError: when the camera is not calibrated or its model is not plumb-bob.
+        GeometryError: when the camera is not calibrated, its model is unknown or has another number of
+            coefficients.
     """
     k = np.asarray(message.k, np.float64).reshape(3, 3)
     distortion = tuple(float(value) for value in message.d)
     name = str(message.header.frame_id)
     if not (k[0, 0] > 0 and k[1, 1] > 0):
         raise GeometryError(f"camera info of {name}", found="a focal length of 0", remedy="calibrate the camera")
-    if message.distortion_model not in {"", "plumb_bob"} and any(distortion):
-        raise GeometryError(f"camera info of {name}", found=message.distortion_model, wanted="plumb_bob")
+    model = _distortion_model(message.distortion_model, distortion, f"camera info of {name}")
     return Camera(
         frame_id=name,
         ego_from_sensor=ego_from_sensor,
@@ -88,8 +89,22 @@ def camera_from_info(message: Any, ego_from_sensor: Mounting) -> Camera:
         fy_px=float(k[1, 1]),
         cx_px=float(k[0, 2]),
         cy_px=float(k[1, 2]),
+        distortion_model=model,
         distortion=distortion if any(distortion) else (),
     )
+
+
+def _distortion_model(name: str, distortion: tuple[float, ...], source: str) -> DistortionModel:
+    """The model a message names; without coefficients, or with ROS 1's empty name, plumb-bob."""
+    if not any(distortion):
+        return "plumb_bob"
+    for model, numbers in NUM_COEFFICIENTS.items():
+        if model == (name or "plumb_bob"):
+            if len(distortion) not in numbers:
+                wanted = " or ".join(str(number) for number in numbers if number)
+                raise GeometryError(f"{source}: {model}", found=f"{len(distortion)} coefficients", wanted=wanted)
+            return model
+    raise GeometryError(source, found=name, wanted=", ".join(NUM_COEFFICIENTS))
 
 
 def _decoded(message: Any) -> NDArray[np.uint8]:
