@@ -138,6 +138,9 @@ def _columns(points: NDArray[np.float32], grid: RangeGrid) -> NDArray[np.int64]:
     azimuths_rad = np.arctan2(points[:, 1].astype(np.float64), points[:, 0].astype(np.float64))
     shares = ((grid.left_rad - azimuths_rad) % (2 * np.pi)) / grid.span_rad
     columns: NDArray[np.int64] = (shares * grid.num_columns).astype(np.int64)
+    if grid.span_rad >= 2 * np.pi - 1e-9:
+        # A hair left of the left edge, the remainder rounds to a whole turn.
+        columns %= grid.num_columns
     columns[columns >= grid.num_columns] = -1
     return columns
 
@@ -155,9 +158,13 @@ def _nearest(
 
 def _image(cloud: PointCloud, winners: NDArray[np.int64], ranges_m: NDArray[np.float64]) -> RangeImage:
     filled = winners != _NO_POINT
-    points = np.where(filled[..., None], cloud.points[winners], np.float32(0))
-    ranges = np.where(filled, ranges_m[winners], 0.0).astype(np.float32)
+    chosen = winners[filled]
+    points = np.zeros((*winners.shape, 4), np.float32)
+    points[filled] = cloud.points[chosen]
+    ranges = np.zeros(winners.shape, np.float32)
+    ranges[filled] = ranges_m[chosen]
     times = None
     if cloud.time_offset_s is not None:
-        times = np.where(filled, cloud.time_offset_s[winners], np.float32(0))
+        times = np.zeros(winners.shape, np.float32)
+        times[filled] = cloud.time_offset_s[chosen]
     return RangeImage(points, ranges, winners, times)
