@@ -22,6 +22,7 @@ from understudy.rig import Rig
 
 Arrays = Mapping[str, NDArray[Any]]
 SCHEMA_VERSION = 1
+BOXES_PREFIX = "boxes."
 _BOX_COLUMNS = ("geometry", "labels", "scores", "track_ids", "num_points", "velocities_mps")
 _CLOUD_COLUMNS = ("points", "time_offset_s", "ring")
 _READ_ERRORS = (KeyError, IndexError, TypeError, ValueError)
@@ -84,7 +85,7 @@ def encode_sample(sample: Sample, pictures: tuple[PictureEntry, ...] | None = No
             segments = sample.segments[name]
             arrays[f"lidar{number}.segments"] = segments.labels
             arrays[f"lidar{number}.segment_names"] = _texts(segments.class_names)
-    return arrays if sample.boxes is None else arrays | _box_arrays(sample.boxes)
+    return arrays if sample.boxes is None else arrays | encode_boxes(sample.boxes)
 
 
 def pictures_of(sample: Sample) -> tuple[Picture, ...]:
@@ -182,10 +183,11 @@ def _cloud(arrays: Arrays, prefix: str) -> PointCloud:
     )
 
 
-def _box_arrays(boxes: Boxes) -> dict[str, NDArray[Any]]:
+def encode_boxes(boxes: Boxes) -> dict[str, NDArray[Any]]:
+    """The arrays of a frame that hold its boxes; their names start with `BOXES_PREFIX`."""
     columns = {name: getattr(boxes, name) for name in _BOX_COLUMNS}
-    arrays = {f"boxes.{name}": values for name, values in columns.items() if values is not None}
-    return arrays | {"boxes.class_names": _texts(boxes.class_names)}
+    arrays = {f"{BOXES_PREFIX}{name}": values for name, values in columns.items() if values is not None}
+    return arrays | {f"{BOXES_PREFIX}class_names": _texts(boxes.class_names)}
 
 
 def _boxes(arrays: Arrays) -> Boxes | None:

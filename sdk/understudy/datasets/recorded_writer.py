@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
+from understudy.boxes import Boxes
 from understudy.configuration import dump_yaml
 from understudy.datasets.dataset import Sample
 from understudy.datasets.recorded import (
@@ -24,7 +28,15 @@ from understudy.datasets.recorded import (
     is_recorded,
     read_description,
 )
-from understudy.datasets.recorded_frame import Picture, encode_sample, pictures_of
+from understudy.datasets.recorded_frame import (
+    BOXES_PREFIX,
+    Picture,
+    decode_sample,
+    encode_boxes,
+    encode_sample,
+    pictures_of,
+    read_arrays,
+)
 from understudy.errors import InputError
 from understudy.rig import Rig
 
@@ -87,9 +99,26 @@ class DriveWriter:
             folder = self.folder / picture.entry.camera
             folder.mkdir(exist_ok=True)
             (folder / f"{number:06d}{picture.entry.suffix}").write_bytes(picture.data)
-        with (self.folder / FRAMES_FOLDER / f"{number:06d}.npz").open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        self._write(number, arrays)
         self._stamps_ns.append(sample.frame.stamp_ns)
+
+    def label(self, number: int, boxes: Boxes) -> None:
+        """Gives a frame that was added these boxes instead of what it had."""
+        arrays = read_arrays(self._frame_file(number))
+        kept = {name: values for name, values in arrays.items() if not name.startswith(BOXES_PREFIX)}
+        self._write(number, kept | encode_boxes(boxes))
+
+    def read(self, number: int) -> Sample:
+        """A frame that was added, without its pictures."""
+        file = self._frame_file(number)
+        return decode_sample(read_arrays(file), self.rig, {}, f"{file}")
+
+    def _frame_file(self, number: int) -> Path:
+        return self.folder / FRAMES_FOLDER / f"{number:06d}.npz"
+
+    def _write(self, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        with self._frame_file(number).open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
 
     def publish(self, entry: DriveEntry, class_names: tuple[str, ...]) -> RecordedDescription:
         """Puts the drive in its place and names it in the description; a new data set appears as a whole.
