@@ -22,6 +22,11 @@ class DetectionLoss:
     regression: Tensor
 
 
+def wide(values: Tensor) -> Tensor:
+    """In float32, or float64 where that is what comes: losses are never summed in half precision."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def detection_counts(targets: Targets) -> Tensor:
     """`(2,)` float32: what the two parts are divided by, the number of centers and the number of boxes."""
     return torch.stack([targets.heatmap.eq(1).sum(), targets.mask.sum()]).float()
@@ -36,7 +41,7 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, divisor: Tensor |
         weight: `(B, 1, h, w)`, 0 where background is not asked for.
         divisor: a scalar instead of the number of these centers, for a batch that is a part of a larger one.
     """
-    logits = logits.float()
+    logits = wide(logits)
     probability = logits.sigmoid()
     center = target.eq(1)
     hit = (1 - probability) ** 2 * functional.logsigmoid(logits)
@@ -73,7 +78,7 @@ def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 def regression_loss(regression: Tensor, targets: Targets, divisor: Tensor | None = None) -> Tensor:
     """`residual_error` at the center cells, mean over boxes; 0 without boxes."""
-    error = residual_error(gather_cells(regression, targets.cells).float(), targets.regression)
+    error = residual_error(wide(gather_cells(regression, targets.cells)), targets.regression)
     divisor = targets.mask.sum().clamp(min=1) if divisor is None else divisor
     return torch.where(targets.mask, error, torch.zeros_like(error)).sum() / divisor
 

@@ -13,6 +13,7 @@ from understudy.configuration import Config
 from understudy_training.distillation.answers import Answers
 from understudy_training.distillation.sampling import sample_boxes
 from understudy_training.distillation.terms import FeatureConfig, Level, RelationConfig, TermConfig, Widths
+from understudy_training.losses import wide
 from understudy_training.models.detector import DetectorOutputs
 from understudy_training.targets import BoxBatch
 
@@ -59,9 +60,9 @@ class Distiller(nn.Module):
             valid: `(B, N)` bool, the student's labeled boxes.
             centres: `(B, K, h, w)` target heat-map.
         """
-        teacher = _in_float32(teacher)
+        teacher = _widened(teacher)
         with torch.autocast(centres.device.type, enabled=False):
-            return torch.stack([term.count(teacher, valid, centres).float() for term in self.terms])  # type: ignore[operator]
+            return torch.stack([wide(term.count(teacher, valid, centres)) for term in self.terms])  # type: ignore[operator]
 
     def forward(
         self, student: Answers, teacher: Answers, centres: Tensor, progress: float, divisors: Tensor | None = None
@@ -76,7 +77,7 @@ class Distiller(nn.Module):
             divisors: `(T,)` instead of `counts`, for a batch that is a part of a larger one.
         """
         assert not teacher.heatmap.requires_grad
-        student, teacher = _in_float32(student), _in_float32(teacher)
+        student, teacher = _widened(student), _widened(teacher)
         parts: dict[str, Tensor] = {}
         with torch.autocast(centres.device.type, enabled=False):
             for number, term in enumerate(self.terms):
@@ -94,6 +95,6 @@ def answers_of(outputs: DetectorOutputs, boxes: BoxBatch, grid: Grid, levels: tu
     return Answers(outputs.heatmap, outputs.regression, sampled["low"], sampled["high"], boxes.valid)
 
 
-def _in_float32(answers: Answers) -> Answers:
+def _widened(answers: Answers) -> Answers:
     heatmap, regression, low, high, valid = answers.parts()
-    return Answers(heatmap.float(), regression.float(), low.float(), high.float(), valid)
+    return Answers(wide(heatmap), wide(regression), wide(low), wide(high), valid)

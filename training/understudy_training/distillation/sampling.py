@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from understudy.bundle.manifest import Grid
+from understudy_training.losses import wide
 
 POINTS_PER_BOX = 9
 _LOCAL = ((1, 1), (-1, 1), (-1, -1), (1, -1), (0, 0), (1, 0), (0, 1), (-1, 0), (0, -1))
@@ -21,14 +22,15 @@ def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
         grid: the area.
 
     Returns:
-        `(B, P, C)` in float32.
+        `(B, P, C)` in float32, or float64 when the map is.
     """
     low = places_m.new_tensor([grid.x_range_m[0], grid.y_range_m[0]])
     high = places_m.new_tensor([grid.x_range_m[1], grid.y_range_m[1]])
     normalized = 2 * (places_m - low) / (high - low) - 1
+    dense = wide(dense)
     if dense.shape[1] == 0:
-        return dense.new_zeros((*places_m.shape[:2], 0), dtype=torch.float32)
-    values = functional.grid_sample(dense.float(), normalized[:, :, None, :], align_corners=False)
+        return dense.new_zeros((*places_m.shape[:2], 0))
+    values = functional.grid_sample(dense, normalized[:, :, None, :].to(dense.dtype), align_corners=False)
     return values[..., 0].transpose(1, 2)
 
 

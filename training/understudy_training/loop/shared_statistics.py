@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from understudy_training.loop.ranks import summed, world_size
+from understudy_training.losses import wide
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -38,7 +39,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         unbiased = variance.double() * (count / (count - 1).clamp(min=1))
-        self.running_var.lerp_(unbiased.float(), self.momentum)
+        self.running_var.lerp_(unbiased.to(variance.dtype), self.momentum)
 
 
 @torch.no_grad()
@@ -49,12 +50,14 @@ def shared_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     variance loses nothing that float32 could hold.
     """
     count = values.numel() // values.shape[1]
-    variance, mean = torch.var_mean(values.float(), dim=(0, 2, 3), correction=0)
+    variance, mean = torch.var_mean(wide(values), dim=(0, 2, 3), correction=0)
     mean, variance = mean.double(), variance.double()
     number = mean.new_tensor([float(count)])
     totals = summed(torch.cat([number, count * mean, count * (variance + mean.square())]))
     total_mean, total_square = (totals[1:] / totals[0]).chunk(2)
-    return total_mean.float(), (total_square - total_mean.square()).clamp(min=0).float(), totals[0]
+    total_variance = (total_square - total_mean.square()).clamp(min=0)
+    dtype = wide(values[:0]).dtype
+    return total_mean.to(dtype), total_variance.to(dtype), totals[0]
 
 
 class _Normalize(torch.autograd.Function):
@@ -77,11 +80,11 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, mean, scale, count = ctx.saved_tensors
-        gradient = gradients[0].float()
-        centered = values.float() - _by_channel(mean)
+        gradient = wide(gradients[0])
+        centered = wide(values) - _by_channel(mean)
         by_bias = gradient.sum((0, 2, 3))
         by_weight = (gradient * centered).sum((0, 2, 3)) * scale
-        means = (summed(torch.cat([by_bias, by_weight]).double()) / count).float()
+        means = (summed(torch.cat([by_bias, by_weight]).double()) / count).to(gradient.dtype)
         mean_gradient, mean_projected = means.chunk(2)
         inner = gradient - _by_channel(mean_gradient) - centered * _by_channel(scale * mean_projected)
         by_values = (inner * _by_channel(weight * scale)).to(values.dtype)
