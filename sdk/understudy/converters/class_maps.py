@@ -48,7 +48,7 @@ class ClassMap(Config):
     def relabel_segments(self, segments: Segments) -> Segments:
         """Points of native classes as points of this map's classes; -1 where they do not count."""
         table = np.append(self.labels(segments.class_names), -1).astype(np.int16)
-        return Segments(table[segments.labels], self.class_names)
+        return Segments(table.take(segments.labels), self.class_names)
 
 
 NamedMap = Literal["understudy", "official"]

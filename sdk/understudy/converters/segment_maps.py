@@ -53,7 +53,7 @@ class SegmentMap(Config):
         highest = int(numbers.max(initial=0))
         if highest >= len(self.table):
             raise InputError(source, found=f"class number {highest}", wanted=f"one up to {len(self.table) - 1}")
-        labels: NDArray[np.int16] = self.table[numbers]
+        labels: NDArray[np.int16] = self.table.take(numbers)
         if labels.min(initial=0) < -1:
             found = f"class number {int(numbers[labels < -1][0])}"
             raise InputError(source, found=found, wanted="a class number of the data set")
