@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.sdk.fleet.drives import Drive
 from understudy.boxes import Boxes
@@ -27,7 +25,7 @@ from understudy.datasets.image_files import ImageFiles
 from understudy.datasets.npz_views import npz_views
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.shard_writer import write_shards
-from understudy.datasets.shards import ShardedDataset, ShardPictures, shuffled_by_shard
+from understudy.datasets.shards import ShardedDataset, ShardPictures
 from understudy.errors import InputError
 from understudy.frame import Frame, Image, PointCloud
 from understudy.testing import road_cloud, simple_rig
@@ -223,20 +221,12 @@ class TestReading:
         assert done.stdout.split() == [str(70 * 125_000)], done.stderr
         assert "MemoryError" in done.stderr  # holding everything is what the limit forbids
 
-    @given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 99))
-    def test_an_order_by_shards_is_an_order_of_all(self, sizes: list[int], mixed: int, seed: int) -> None:
-        shard_of_each = np.repeat(np.arange(len(sizes)), sizes)
-        order = shuffled_by_shard(shard_of_each, np.random.default_rng(seed), mixed)
-        assert sorted(order.tolist()) == list(range(len(shard_of_each)))
-        np.testing.assert_array_equal(order, shuffled_by_shard(shard_of_each, np.random.default_rng(seed), mixed))
-        visited = shard_of_each[order]
-        for shard in range(len(sizes)):
-            (places,) = np.nonzero(visited == shard)
-            assert len(np.unique(visited[places[0] : places[-1] + 1])) <= mixed
-
     def test_the_shard_of_each(self, tmp_path: Path) -> None:
         copy = sharded(Rich(), tmp_path / "shards")
-        assert [copy.shard_of(index) for index in range(9)] == copy.shard_of_each.tolist()
+        held = [entry.num_samples for entry in copy.description.shards]
+        wanted = [shard for shard, count in enumerate(held) for _ in range(count)]
+        assert [copy.shard_of(index) for index in range(9)] == wanted
+        assert copy.shard_of(-1) == wanted[-1]
 
 
 class TestWriting:
@@ -286,7 +276,7 @@ class TestDamage:
         shard.write_bytes(whole[:2000])
         with pytest.raises(InputError, match=r"shard-000001\.tar: found 2000 bytes, wanted"):
             ShardedDataset(copy)
-        index = dataset.shard_of_each.tolist().index(1)
+        index = [dataset.shard_of(number) for number in range(9)].index(1)
         with pytest.raises(InputError, match=r"shard-000001\.tar: found an end at 2000 bytes"):
             dataset[index]
         shard.unlink()

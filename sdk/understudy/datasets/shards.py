@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
 from understudy.configuration import file_sha256
@@ -78,12 +77,6 @@ class ShardedDataset:
         """SHA-256 over the index, which names every shard's hash, and over the shards' names and sizes."""
         shards = [self.path / shard.file for shard in self.description.shards]
         return fingerprint(self.path, shards, [self.path / INDEX])
-
-    @property
-    def shard_of_each(self) -> NDArray[np.int64]:
-        """`(N,)` number of the shard that each sample lies in; rises."""
-        counts = [shard.num_samples for shard in self.description.shards]
-        return np.repeat(np.arange(len(counts)), counts)
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -192,22 +185,6 @@ class ShardPictures(Mapping[str, Image]):
 
     def __len__(self) -> int:
         return len(self._places)
-
-
-def shuffled_by_shard(
-    shard_of_each: NDArray[np.int64], rng: np.random.Generator, num_mixed: int = 4
-) -> NDArray[np.int64]:
-    """An order of all samples that reads only `num_mixed` shards at a time, for disks and networks that seek slowly.
-
-    Args:
-        shard_of_each: `(N,)` shard of each sample.
-        rng: decides the order.
-        num_mixed: shards whose samples are mixed with each other.
-    """
-    by_shard = [np.flatnonzero(shard_of_each == shard) for shard in rng.permutation(np.unique(shard_of_each))]
-    mixed = [np.concatenate(by_shard[first : first + num_mixed]) for first in range(0, len(by_shard), num_mixed)]
-    ordered: NDArray[np.int64] = np.concatenate([rng.permutation(numbers) for numbers in mixed])
-    return ordered
 
 
 class _Handles:
