@@ -104,3 +104,11 @@ def test_the_demo_student_costs_a_tenth_of_its_teacher():
 def test_a_missing_recipe_is_answered_with_the_shipped_ones():
     with pytest.raises(RecipeError, match="demo-student"):
         read_recipe("no-such")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_builds(name):
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    assert recipe.contract().classes
+    assert recipe.data.classes == ("official" if name.startswith(("kitti", "nuscenes")) else None)
