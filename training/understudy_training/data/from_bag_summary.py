@@ -75,7 +75,7 @@ class DriveSummary:
     def lines(self) -> Iterator[str]:
         """The record as text."""
         if not self.num_frames:
-            yield _cut(f"drive {self.drive} ({self.split}) of {self.bag}: there already, with the same settings")
+            yield _cut(f"drive {self.drive} ({self.split}): there already, of {self.bag} with the same settings")
             return
         yield _cut(f"{'topic':<{_TOPIC_WIDTH}}" + "".join(f"{_SHORT.get(h, h):>{w}}" for h, w in _HEADS.items()))
         for topic, row in self.messages.items():
