@@ -133,17 +133,42 @@ def test_a_file_without_entries_is_refused(data_root, tmp_path):
     with pytest.raises(InputError, match="found 0 JSON files"):
         NuscenesKeyframes(tmp_path)
     (tmp_path / "info.json").write_text("{}")
-    with pytest.raises(InputError, match=r"info\.json: found no entry 'data_list'"):
+    with pytest.raises(InputError, match=r"info\.json: metainfo \(and 1 more\): found {}, wanted Field required"):
         NuscenesKeyframes(tmp_path)
     info = json.loads(next((data_root / "nuscenes").glob("*.json")).read_text())
     shutil.copytree(data_root / "nuscenes" / "samples", tmp_path / "samples", dirs_exist_ok=True)
     sweep = next((tmp_path / "samples" / LIDAR).glob("*.bin"))
     sweep.chmod(0o644)
     for change, message in (
-        (lambda record: record.pop("ego2global"), "no entry 'ego2global'"),
-        (lambda record: record["lidar_points"].update(lidar2ego=[[2, 0], [0, 1]]), "wanted rigid 4x4"),
+        (lambda record: record.pop("ego2global"), r"info\.json: data_list 0: ego2global: .*wanted Field required"),
+        (lambda record: record.pop("token"), r"data_list 0: token: .*Field required"),
+        (lambda record: record["lidar_points"].update(lidar2ego=[[2, 0], [0, 1]]), r"lidar2ego: found rows of 2, 2"),
+        (lambda record: record.update(ego2global=np.diag([2.0, 1, 1, 1]).tolist()), "wanted a rigid 4x4 transform"),
+        (lambda record: record["lidar_points"].update(lidar_path=None), r"lidar_points\.lidar_path: found None"),
+        (
+            lambda record: record.update(timestamp="noon"),
+            r"data_list 0: timestamp: found 'noon', wanted a valid number",
+        ),
+        (lambda record: record.update(timestamp=float("nan")), "timestamp: found nan, wanted a finite number"),
+        (lambda record: record.update(instances=None), r"instances: found None, wanted a valid list"),
+        (lambda record: record["images"].update(CAM_BACK="x"), r"images\.CAM_BACK: found 'x'"),
+        (
+            lambda record: record["images"]["CAM_BACK"].update(cam2img=[[1]]),
+            r"images\.CAM_BACK\.cam2img: found rows of 1",
+        ),
+        (
+            lambda record: record["instances"][0].update(bbox_3d=[1, 2, float("nan"), 1, 1, 1, 0]),
+            r"0\.bbox_3d\.2: found nan",
+        ),
+        (
+            lambda record: record["instances"][0].update(bbox_3d=[1, 2, 3, -1, 1, 1, 0]),
+            r"instances\.0\.bbox_3d\.3: found -1",
+        ),
+        (lambda record: record["instances"][0].update(velocity=[1]), r"instances\.0\.velocity"),
+        (lambda record: record["instances"][0].pop("bbox_label_3d"), r"instances\.0\.bbox_label_3d: .*Field required"),
         (lambda record: record["images"]["CAM_BACK"].update(img_path="gone.jpg"), r"gone\.jpg: found no such file"),
-        (lambda record: record["instances"][0].pop("bbox_3d"), "no entry 'bbox_3d'"),
+        (lambda record: record["instances"][0].pop("bbox_3d"), r"instances\.0\.bbox_3d: .*wanted Field required"),
+        (lambda record: sweep.write_bytes(np.full((4, 5), np.inf, "<f4").tobytes()), r"found point 0 is inf inf"),
         (lambda record: sweep.write_bytes(b"0" * 30), r"pcd\.bin: found 30 bytes, wanted a multiple of 20"),
     ):
         damaged = json.loads(json.dumps(info))
@@ -151,6 +176,36 @@ def test_a_file_without_entries_is_refused(data_root, tmp_path):
         (tmp_path / "info.json").write_text(json.dumps(damaged))
         with pytest.raises(InputError, match=message):
             NuscenesKeyframes(tmp_path)[0]
+
+
+@pytest.mark.data
+def test_unsorted_stamps_and_other_tables_are_refused(data_root, tmp_path):
+    info = json.loads(next((data_root / "nuscenes").glob("*.json")).read_text())
+    first, path = info["data_list"][0], tmp_path / "info.json"
+    later = {**first, "timestamp": first["timestamp"] + 0.5, "token": "later"}
+    path.write_text(json.dumps({**info, "data_list": [first, later]}))
+    keyframes = NuscenesKeyframes(tmp_path)
+    assert keyframes.place(0).drive == keyframes.place(1).drive == "n015-2018-07-24-11-22-45+0800"
+    assert keyframes.place(1).stamp_ns - keyframes.place(0).stamp_ns == 500_000_000
+    path.write_text(json.dumps({**info, "data_list": [later, first]}))
+    with pytest.raises(InputError, match=r"info\.json: data_list 1: found timestamp .* wanted stamps that ascend"):
+        NuscenesKeyframes(tmp_path)
+    for content, message in (
+        ("[1]", r"info\.json: \(top level\)"),
+        ('{"metainfo": {"categories": ["car"]}}', "categories"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            NuscenesKeyframes(tmp_path)
+
+
+@pytest.mark.data
+def test_cameras_that_were_not_unpacked_are_left_out(data_root, tmp_path):
+    shutil.copy(next((data_root / "nuscenes").glob("*.json")), tmp_path)
+    for sensor in (LIDAR, "CAM_FRONT"):
+        shutil.copytree(data_root / "nuscenes" / "samples" / sensor, tmp_path / "samples" / sensor)
+    sample = NuscenesKeyframes(tmp_path)[0]
+    assert set(sample.frame.images) == set(sample.rig.cameras) == {"CAM_FRONT"}
 
 
 @pytest.mark.data
