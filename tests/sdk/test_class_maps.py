@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from understudy.boxes import Boxes, Segments
-from understudy.converters.class_maps import TABLES, ClassMap, chosen_map, identity
+from understudy.converters.class_maps import TABLES, ClassMap, chosen_map, identity, read_class_choice
 from understudy.converters.classes import CLASS_NAMES
 from understudy.errors import InputError
 
@@ -45,3 +45,16 @@ def test_wrong_maps_are_refused():
     with pytest.raises(InputError, match="class map official of scenes: found no such map, wanted understudy"):
         chosen_map("scenes", "official")
     assert chosen_map("kitti", MAP) is MAP
+
+
+def test_a_command_line_names_a_map_or_a_file(tmp_path):
+    assert read_class_choice(None) is None
+    assert read_class_choice("official") == "official"
+    path = tmp_path / "classes.yaml"
+    path.write_text("class_names: [vehicle, person]\nof: {car: vehicle, truck: vehicle, pedestrian: person}\n")
+    assert read_class_choice(f"{path}") == MAP
+    with pytest.raises(InputError, match=r"--classes: found theirs, wanted understudy or official, or a YAML file"):
+        read_class_choice("theirs")
+    path.write_text("class_names: [vehicle]\nof: {car: person}\n")
+    with pytest.raises(InputError, match=r"classes\.yaml: .*person not among class_names vehicle"):
+        read_class_choice(f"{path}")

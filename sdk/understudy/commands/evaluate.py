@@ -26,17 +26,25 @@ def evaluate(
         None, "--official", help="Score by an official metric instead, through its result files: see `score`."
     ),
     results: Path | None = typer.Option(None, "--results", help="Where the official result files go; with --official."),
+    classes: str | None = typer.Option(
+        None,
+        "--classes",
+        help="Classes of the data set: understudy, official, or a YAML file with a map, as in a recipe.",
+    ),
 ) -> None:
     """Score a student or teacher: average precision from above and in 3D, by class and range."""
     if official is not None or results is not None:
+        if classes is not None:
+            raise InputError("--classes", found="given with --official", wanted="the official classes, always")
         _evaluate_officially(model, data, split, precision, frames, out, threads, lidar, official, results)
         return
+    from understudy.converters.class_maps import read_class_choice
     from understudy.datasets.opening import open_dataset
     from understudy.engines.model import open_model
     from understudy.evaluation import EvaluationSettings, evaluate_model
     from understudy.evaluation_table import describe
 
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(data, split, read_class_choice(classes))
     opened = open_model(model, precision, threads=threads)
     settings = EvaluationSettings(num_frames=frames)
     with opened.engine:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
 from understudy.boxes import Boxes, Segments
-from understudy.configuration import Config
+from understudy.configuration import Config, read_config
 from understudy.converters.classes import CLASS_NAMES, labels_from_names
 from understudy.errors import InputError
 
@@ -74,6 +75,20 @@ def chosen_map(kind: str, choice: ClassChoice | None) -> ClassMap:
     if name not in maps:
         raise InputError(f"class map {name} of {kind}", found="no such map", wanted=" or ".join(maps))
     return maps[name]
+
+
+def read_class_choice(text: str | None) -> ClassChoice | None:
+    """What a command line says of classes: a name, or a YAML file with `class_names` and `of`.
+
+    Raises:
+        InputError: when it is neither, or the file is no class map.
+    """
+    if text is None or text in get_args(NamedMap):
+        return cast("ClassChoice | None", text)
+    if not Path(text).is_file():
+        wanted = f"{' or '.join(get_args(NamedMap))}, or a YAML file with class_names and of"
+        raise InputError("--classes", found=text, wanted=wanted)
+    return read_config(Path(text), ClassMap)
 
 
 def _ours(of: Mapping[str, str]) -> ClassMap:

@@ -9,6 +9,7 @@ from understudy.cli import build_app
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
+from understudy.evaluation import read_evaluation
 from understudy_training.checkpoint import read_record
 from understudy_training.commands import parse_seeds
 from understudy_training.distillation.study import (
@@ -119,6 +120,19 @@ def test_the_recipes_sweeps_reach_training_and_evaluation(data, teacher, tmp_pat
     assert clouds.dataset.fingerprint != plain.dataset.fingerprint
     evaluation = evaluate_run(teacher, swept, StudyPaths(teacher, data, tmp_path / "out"))
     assert evaluation.data == MultiSweep(open_dataset(data, "val"), 2).fingerprint
+
+
+def test_the_verb_evaluate_takes_a_class_map(data, teacher, tmp_path):
+    (tmp_path / "classes.yaml").write_text("class_names: [car]\nof: {car: car, truck: car}\n")
+    command = ["evaluate", str(teacher), "--data", str(data), "--out", str(tmp_path / "e.json")]
+    result = CliRunner().invoke(build_app(), [*command, "--classes", str(tmp_path / "classes.yaml")])
+    assert result.exit_code == 0, result.output
+    mapped = read_evaluation(tmp_path / "e.json")
+    plain = evaluate_run(teacher, recipe(), StudyPaths(teacher, data, tmp_path))
+    assert mapped.class_names == ("car",)
+    assert mapped.entry("car").num_truths == plain.entry("car").num_truths + plain.entry("truck").num_truths
+    refused = CliRunner().invoke(build_app(), [*command, "--official", "kitti", "--classes", "official"])
+    assert refused.exit_code != 0
 
 
 def test_a_class_that_the_data_lack_is_refused(data):
