@@ -174,7 +174,7 @@ def project_boxes(objects: KittiObjects, calibration: KittiCalibration) -> NDArr
     """`(N, 4)` left, top, right, bottom of the 3D boxes in camera 2, not cut to the image; zeros where it is behind."""
     corners_m = calibration.camera2_from_rect.apply(_corners_rect(objects).reshape(-1, 3)).reshape(-1, 8, 3)
     starts, ends = corners_m[:, _EDGES[:, 0]], corners_m[:, _EDGES[:, 1]]
-    seen = np.stack([_cut(starts, ends), _cut(ends, starts)], axis=1).reshape(len(objects), -1, 3)
+    seen = np.stack([_cut(starts, ends), _cut(ends, starts)], axis=1).reshape(-1, 2 * len(_EDGES), 3)
     in_front = seen[..., 2] >= _NEAREST_M - 1e-9
     rays = seen @ calibration.camera_matrix.T
     pixels = rays[..., :2] / np.maximum(rays[..., 2:], _NEAREST_M / 2)
