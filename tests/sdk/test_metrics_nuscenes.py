@@ -124,7 +124,7 @@ def test_random_cases_equal_the_devkit(oracle: Oracle) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_many_random_cases_equal_the_devkit(oracle: Oracle, seed: int) -> None:
     assert_equal_to_devkit(oracle, random_cases(seed=100 + seed, count=1000))
 

@@ -58,5 +58,5 @@ def _inside(points_m: NDArray[np.float64], truths: NuscenesTruths, rack: int) ->
     width_m, length_m, height_m = truths.rack_sizes_m[rack]
     half_m = np.array([length_m, width_m, height_m]) / 2
     within = np.abs(global_from_rack.inverse().apply(points_m)) <= half_m
-    inside: NDArray[np.bool_] = within.all(axis=1)
+    inside: NDArray[np.bool_] = np.logical_and.reduce(within, axis=1)
     return inside

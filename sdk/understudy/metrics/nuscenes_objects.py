@@ -66,14 +66,12 @@ class NuscenesObjects:
 
     def _rules(self) -> tuple[tuple[str, NDArray[np.bool_], str], ...]:
         """Column, `(N,)` whether each row is usable, and what is wanted."""
-        placed: NDArray[np.bool_] = np.isfinite(self.centers_m).all(axis=1)
-        sized: NDArray[np.bool_] = (np.isfinite(self.sizes_m) & (self.sizes_m > 0)).all(axis=1)
-        turned: NDArray[np.bool_] = np.isfinite(self.rotations_wxyz).all(axis=1) & self.rotations_wxyz.any(axis=1)
+        lengths = np.linalg.norm(self.rotations_wxyz, axis=1, keepdims=True)
         return (
             ("labels", (self.labels >= 0) & (self.labels < len(NUSCENES_DETECTION_NAMES)), "one of the ten classes"),
-            ("centers_m", placed, "finite numbers"),
-            ("sizes_m", sized, "sizes above 0"),
-            ("rotations_wxyz", turned, "a quaternion"),
+            ("centers_m", _each(np.isfinite(self.centers_m)), "finite numbers"),
+            ("sizes_m", _each(np.isfinite(self.sizes_m) & (self.sizes_m > 0)), "sizes above 0"),
+            ("rotations_wxyz", _each(np.isfinite(lengths) & (lengths > 0)), "a quaternion"),
             ("attributes", (self.attributes >= NO_ATTRIBUTE) & (self.attributes < len(ATTRIBUTE_NAMES)), "-1..7"),
             ("scores", np.isfinite(self.scores) & (self.scores >= 0), "a score of 0 or more"),
         )
@@ -131,3 +129,9 @@ class NuscenesTruths:
     rack_rotations_wxyz: NDArray[np.float64]
     has_velocities: bool = True
     has_attributes: bool = True
+
+
+def _each(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`(N,)` whether all values of each row are usable."""
+    rows: NDArray[np.bool_] = np.logical_and.reduce(usable, axis=1)
+    return rows
