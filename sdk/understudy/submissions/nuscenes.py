@@ -68,7 +68,8 @@ def score_results(results: Path, dataset: Dataset) -> OfficialResult:
     return OfficialResult(metric=NAME, data=dataset.fingerprint, num_frames=len(truths.tokens), values=values)
 
 
-BENCHMARK = Benchmark(NAME, write_results, score_results)
+BENCHMARKS = (Benchmark(NAME, write_results, score_results),)
+"""The benchmark by its one name."""
 
 
 def values_of(scores: NuscenesScores, truths: NuscenesTruths) -> dict[str, float | None]:
