@@ -42,7 +42,7 @@ CASES = {
 def two(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     done = run_cases(folder, [case | {"out": folder / name} for name, case in CASES.items()], processes=2)
-    assert done.returncode == 0, done.stderr[-20000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     return folder
 
 
@@ -96,7 +96,7 @@ def test_a_step_holds_the_same_frames_for_any_number_of_processes(world_size, pa
     shared = [list(StepSampler(27, 3, divide(8, 27, parts, world_size, rank), lambda: 0)) for rank in range(world_size)]
     for step, frames in enumerate(alone):
         mine = [shared[rank][step * parts + part] for rank in range(world_size) for part in range(parts)]
-        assert sum(mine, []) == frames
+        assert [frame for share in mine for frame in share] == frames
 
 
 def test_the_order_depends_on_the_step_alone():

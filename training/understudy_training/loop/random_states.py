@@ -34,6 +34,7 @@ def restore_random_states(states: dict[str, Tensor]) -> None:
     *keys, position, has_gauss = states["numpy"].tolist()
     state = ("MT19937", np.array(keys, np.uint32), position, has_gauss, float(states["numpy_gauss"]))
     np.random.set_state(state)  # noqa: NPY002
-    torch.set_rng_state(states["torch"].cpu())
+    # copies, because torch reads a view's storage from its very beginning
+    torch.set_rng_state(states["torch"].cpu().clone())
     if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"].cpu())
+        torch.cuda.set_rng_state(states["cuda"].cpu().clone())
