@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,13 @@ def test_logs_without_annotations_are_unlabeled_outside_train_and_val_only(copie
         Argoverse2Dataset(copied)[0]
     copied.parent.rename(copied.parent.parent / "test")
     assert Argoverse2Dataset(copied.parent.parent, "test")[0].boxes is None
+
+
+@pytest.mark.data
+def test_without_pyarrow_it_says_what_to_install(copied, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UnderstudyError, match=r"feather: found no pyarrow.*pip install 'understudy\[argoverse2\]'"):
+        Argoverse2Dataset(copied)[0]
 
 
 def change(name, changed):

@@ -237,6 +237,43 @@ def test_damaged_frames_are_refused_by_file(damaged, file, content, message):
 
 
 @pytest.mark.data
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("P2: 7.215377000000e+02 0.0", "P2: 7.215377000000e+02 9.0", r"000007\.txt: P2: found .*a rectified camera"),
+        ("6.095593000000e+02 4.48", "1.095593000000e+03 4.48", r"000007\.txt: P2: found center \(1095\.6, 172\.9\) px"),
+        ("velo_to_cam: 7.53", "velo_to_cam: 1 0 0 0 0 0 -1 0 0 1 0 0\nold: 7.53", r"P2: found a camera that looks 90"),
+    ],
+)
+def test_the_calibration_of_another_camera_is_refused(damaged, old, new, message):
+    path = damaged / "training" / "calib" / "000007.txt"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises((InputError, GeometryError), match=message):
+        KittiDataset(damaged)[0]
+
+
+@pytest.mark.data
+def test_a_label_without_a_sweep_is_refused_unless_a_split_names_the_frames(damaged):
+    label = damaged / "training" / "label_2" / "000007.txt"
+    (label.parent / "000009.txt").write_text(label.read_text())
+    with pytest.raises(InputError, match=r"label_2/000009\.txt: found a label without a sweep, wanted velodyne/000009"):
+        KittiDataset(damaged)
+    (damaged / "ImageSets").mkdir()
+    (damaged / "ImageSets" / "mine.txt").write_text("000007\n")
+    assert len(KittiDataset(damaged, "mine")) == 1
+
+
+@pytest.mark.data
+def test_points_that_are_not_finite_are_damage(damaged):
+    path = damaged / "training" / "velodyne" / "000007.bin"
+    points = np.fromfile(path, np.float32).reshape(-1, 4)
+    points[[3, 9], 1] = np.inf
+    points.tofile(path)
+    with pytest.raises(InputError, match=r"000007\.bin: found point 3 is .*2 of 122798 points are not finite"):
+        KittiDataset(damaged)[0]
+
+
+@pytest.mark.data
 def test_a_picture_cut_short_is_refused_when_looked_at(damaged):
     path = damaged / "training" / "image_2" / "000007.png"
     path.write_bytes(path.read_bytes()[:5000])

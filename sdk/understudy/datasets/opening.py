@@ -118,7 +118,9 @@ def _open_argoverse2(path: Path, split: str | None, classes: ClassChoice | None)
 
 def _is_argoverse2(path: Path) -> bool:
     """A log, or a folder of logs, of splits, or of `sensor/` with splits."""
-    return any(found.is_dir() for depth in range(4) for found in path.glob("/".join([*"*" * depth, "sensors/lidar"])))
+    parents = [path, *(base / split for base in (path, path / "sensor") for split in ("train", "val", "test"))]
+    logs = [path / "sensors" / "lidar", *(found for parent in parents for found in parent.glob("*/sensors/lidar"))]
+    return any(found.is_dir() for found in logs)
 
 
 def _open_semantickitti(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
