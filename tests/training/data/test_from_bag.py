@@ -350,21 +350,3 @@ class TestSeveralBags:
         changed = Job(bags=(tmp_path / "bag",), out=tmp_path / "set", append=True)
         with pytest.raises(InputError, match="drive bag: found one of that name"):
             dataset_from_bags(changed)
-
-
-class TestDamage:
-    def _damaged(self, tmp_path: Path) -> Path:
-        """The second half of the storage's pages is overwritten, its index is whole."""
-        bag = write_drive(tmp_path / "bag", Drive(num=40))
-        file = next(bag.glob("*.mcap"))
-        data = bytearray(file.read_bytes())
-        middle = len(data) // 2
-        data[middle : middle + len(data) // 8] = b"\x00" * (len(data) // 8)
-        file.write_bytes(bytes(data))
-        return bag
-
-    def test_a_damaged_bag_is_refused_and_nothing_is_left(self, tmp_path: Path) -> None:
-        bag = self._damaged(tmp_path)
-        with pytest.raises(BagError, match=r"--salvage|whole rosbag2"):
-            dataset_from_bags(Job(bags=(bag,), out=tmp_path / "set", settings=EVERY))
-        assert [entry.name for entry in tmp_path.iterdir()] == ["bag"]

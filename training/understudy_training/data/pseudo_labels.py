@@ -45,7 +45,9 @@ class PseudoRules(Config):
     min_points: int = Field(5, ge=0)
     """Returns that must lie in the box."""
     consistency_iou: float = Field(0.3, ge=0, le=1)
-    """Overlap from above with a box of the same class in every changed view; 0 asks for no views."""
+    """Overlap from above with a box of the same class that a changed view must show; 0 asks for no views."""
+    agreeing_views: int = Field(1, ge=1)
+    """Changed views that must show it; as many as there are at most."""
     mirrored: bool = True
     """Whether one view is mirrored left to right."""
     turned_deg: float = 10.0
@@ -168,14 +170,13 @@ def judge(tracked: Tracked, views: Sequence[Boxes], rules: PseudoRules) -> list[
     assert boxes.scores is not None
     assert boxes.num_points is not None
     thresholds = np.array([rules.min_score_of(name) for name in boxes.class_names])[boxes.labels]
-    agreed = np.ones(len(boxes), bool)
-    for view in views:
-        agreed &= _best_overlaps(boxes, view) >= rules.consistency_iou
+    agreements = [_best_overlaps(boxes, view) >= rules.consistency_iou for view in views]
+    agreed = np.sum(agreements, axis=0) >= min(rules.agreeing_views, len(views))
     against = (
         boxes.scores < thresholds,
         tracked.num_seen < rules.min_track_sweeps,
         boxes.num_points < rules.min_points,
-        ~(agreed | tracked.filled),
+        np.logical_not(agreed | tracked.filled),
     )
     speaks = np.stack([np.zeros(len(boxes), bool), *against], axis=1)
     first = np.argmax(speaks, axis=1)
