@@ -265,8 +265,16 @@ NAN_CLOUD = np.full((200, 5), np.nan, np.float32).tobytes()
             r"ego_pose\.json: found no record \w+, wanted that of sample_data",
         ),
         (
-            edit("ego_pose", lambda rows: rows[0].update(rotation=[2, 0, 0, 0])),
-            r"ego_pose\.json: record 1, token \w+: found quaternion: found length 2",
+            edit("ego_pose", lambda rows: [row.update(rotation=[2, 0, 0, 0]) for row in rows]),
+            r"ego_pose\.json: token \w+: found quaternion: found length 2",
+        ),
+        (
+            edit("ego_pose", lambda rows: rows[0].update(translation=[1, 2, float("inf")])),
+            r"ego_pose\.json: record 1, token \w+: found pose \[1, 2, inf",
+        ),
+        (
+            edit("calibrated_sensor", lambda rows: rows[0].update(rotation=[2, 0, 0, 0])),
+            r"calibrated_sensor\.json: record 1, token \w+: found quaternion: found length 2",
         ),
         (
             edit("sensor", lambda rows: rows.clear()),

@@ -8,6 +8,7 @@ frames stay, of `ego_pose` what those need.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,12 @@ class NuscenesIndex:
     def world_from_ego(self, data: SensorData) -> Pose:
         """Where the vehicle was when a file was taken."""
         values = self._poses[self._found("ego_pose", self._pose_rows, data.ego_pose_token, f"sample_data {data.token}")]
-        return Pose.from_quaternion(values[3:], values[:3])
+        try:
+            return Pose.from_quaternion(values[3:], values[:3])
+        except GeometryError as error:
+            raise InputError(
+                f"{self.folder / 'ego_pose.json'}: token {data.ego_pose_token}", found=f"{error}"
+            ) from None
 
     def calibration(self, data: SensorData) -> Calibration:
         """The calibration a file was taken with."""
@@ -150,8 +156,11 @@ class NuscenesIndex:
         def pose(row: dict[str, Any]) -> tuple[str, list[float]] | None:
             if row["token"] not in wanted:
                 return None
-            Pose.from_quaternion(row["rotation"], row["translation"])
-            return row["token"], [*row["translation"], *row["rotation"]]
+            values = [*row["translation"], *row["rotation"]]
+            # Millions of records: the cheap half of what a Pose checks; the rest when it is made.
+            if len(values) != 7 or not math.isfinite(sum(values)):
+                raise ValueError(f"pose {values}")
+            return row["token"], values
 
         rows = read_rows(self.folder / "ego_pose.json", pose)
         return {token: number for number, (token, _) in enumerate(rows)}, np.array([values for _, values in rows])
