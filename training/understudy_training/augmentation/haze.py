@@ -19,12 +19,12 @@ _SKY_M = 300.0
 _AIR_LIGHT = 200.0
 
 
-def hazed_pictures(scene: Scene, extinction_per_m: float) -> Scene:
-    """The scene with its pictures veiled."""
+def hazed_pictures(scene: Scene, clear: Scene, extinction_per_m: float) -> Scene:
+    """The scene with its pictures veiled, by the distances of the `clear` one: the air's own returns are none."""
     if not scene.images:
         return scene
     images = {
-        name: hazed(pixels, coarse_distances_m(scene.cameras[name], scene.points[:, :3]), extinction_per_m)
+        name: hazed(pixels, coarse_distances_m(clear.cameras[name], clear.points[:, :3]), extinction_per_m)
         for name, pixels in scene.images.items()
     }
     return replace(scene, images=images)

@@ -90,7 +90,7 @@ def _crop(cloud: LabelledCloud, row: int, inside: np.ndarray[tuple[int], np.dtyp
 
 
 def _write_shard(folder: Path, class_name: str, crops: list[Crop], number: int) -> dict[str, ShardCard]:
-    path = folder / f"{class_name}-{number:04d}.npz"
+    path = folder / f"{class_name.replace('/', '_')}-{number:04d}.npz"
     np.savez(
         path,
         geometry=np.stack([crop.geometry for crop in crops]),

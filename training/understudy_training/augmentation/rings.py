@@ -22,7 +22,7 @@ def ring_of(points: NDArray[np.float32], ego_from_lidar: Pose) -> NDArray[np.int
     """
     if len(points) < 2:
         return None
-    azimuth = np.arctan2(*(points[:, :2] - ego_from_lidar.translation_m[:2].astype(np.float32)).T[::-1])
+    _, azimuth = elevations_of(points, ego_from_lidar)
     # in turns from straight ahead, where KITTI's beams begin and end
     turns = np.mod(azimuth / np.float32(2 * np.pi), np.float32(1.0))
     jumps = np.abs(np.diff(turns)) > 0.5
@@ -35,10 +35,10 @@ def ring_of(points: NDArray[np.float32], ego_from_lidar: Pose) -> NDArray[np.int
     return numbers.astype(np.int16)
 
 
-def elevations_of(scene_points: NDArray[np.float32], ego_from_lidar: Pose) -> tuple[NDArray[np.float32], ...]:
+def elevations_of(points: NDArray[np.float32], ego_from_lidar: Pose) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`(N,)` elevation above the LiDAR's own x-y plane (radians) and `(N,)` azimuth in it."""
     rotation = ego_from_lidar.rotation.astype(np.float32)
-    x, y, z = ((scene_points[:, :3] - ego_from_lidar.translation_m.astype(np.float32)) @ rotation).T
+    x, y, z = ((points[:, :3] - ego_from_lidar.translation_m.astype(np.float32)) @ rotation).T
     return np.arctan2(z, np.sqrt(x * x + y * y)), np.arctan2(y, x)
 
 

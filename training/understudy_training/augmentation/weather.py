@@ -64,7 +64,7 @@ class DrawnRain(Config):
         wet = _precipitation(scene, rain(self.rain_mm_per_h), self.extinction_per_m, self.range_m, generator)
         share = self.range_error * (1 - np.exp(-self.rain_mm_per_h)) ** 2
         blurred = _blurred(wet, share, generator)
-        return hazed_pictures(blurred, self.extinction_per_m) if self.pictures else blurred
+        return hazed_pictures(blurred, scene, self.extinction_per_m) if self.pictures else blurred
 
 
 class Rain(Step):
@@ -114,7 +114,7 @@ class DrawnSnow(Config):
         flakes = snow(self.snow_mm_per_h)
         per_m = flakes.extinction_per_m()
         snowy = _precipitation(scene, flakes, per_m, self.range_m, np.random.default_rng(self.seed))
-        return hazed_pictures(snowy, per_m) if self.pictures else snowy
+        return hazed_pictures(snowy, scene, per_m) if self.pictures else snowy
 
 
 class Snow(Step):
@@ -165,7 +165,7 @@ class DrawnFog(Config):
         share = place * np.interp(pulses.range_m[wins], soft.range_m, soft.share)
         range_m = np.minimum(np.interp(share, soft.share, soft.range_m), pulses.range_m[wins]).astype(np.float32)
         foggy = _with_returns(scene, pulses, np.flatnonzero(wins), range_m, power[wins] * range_m**2)
-        return hazed_pictures(foggy, per_m) if self.pictures else foggy
+        return hazed_pictures(foggy, scene, per_m) if self.pictures else foggy
 
 
 class Fog(Step):
