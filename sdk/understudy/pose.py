@@ -93,7 +93,8 @@ class Pose:
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """`(..., 3)` points in the source frame to the target frame, as float64."""
-        moved: NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation_m
+        moved: NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ self.rotation.T
+        moved += self.translation_m
         return moved
 
     @property

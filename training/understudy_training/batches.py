@@ -79,15 +79,16 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
         found = "no labeled boxes" if sample.boxes is None else f"no cloud of {name}"
         raise InputError(f"sample {sample.key}", found=found, wanted="a labeled cloud", remedy="choose another split")
     cloud = sample.frame.clouds[name]
-    finite = np.isfinite(cloud.points[:, :3]).all(axis=1)
-    raw = cloud.points[finite]
+    known = np.isfinite(cloud.points)
+    finite = np.flatnonzero(known[:, 0] & known[:, 1] & known[:, 2])
+    raw = cloud.points.take(finite, axis=0)  # rows by number: many times faster than by mask
     points = np.empty_like(raw)
     ego_from_lidar = sensor.ego_from_sensor.pose()
     points[:, :3] = ego_from_lidar.apply(raw[:, :3])
     points[:, 3] = np.clip(raw[:, 3] / np.float32(sensor.intensity_scale), 0.0, 1.0)
-    near = np.hypot(points[:, 0], points[:, 1]) < reach_m
+    near = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < reach_m)
     ring = None if cloud.ring is None else cloud.ring[finite][near]
-    return LabelledCloud(points[near], sample.boxes, ego_from_lidar, ring)
+    return LabelledCloud(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring)
 
 
 def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
