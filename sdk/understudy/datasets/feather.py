@@ -33,6 +33,21 @@ def read_feather(path: Path, kinds: Mapping[str, str]) -> Columns:
     return {name: _column(path, name, table[name], kind) for name, kind in kinds.items()}
 
 
+def write_feather(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Writes columns of equal length as a Feather table (version 2, uncompressed); strings as object arrays.
+
+    Raises:
+        UnderstudyError: when pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise UnderstudyError(f"{path}", found="no pyarrow", wanted="pyarrow 14 or newer", remedy=_REMEDY) from None
+    table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 def refuse_unless_finite(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     """Raises InputError naming file, column and count when a number is not finite."""
     for name, values in columns.items():
