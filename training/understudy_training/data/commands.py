@@ -57,24 +57,14 @@ def from_bag(
     from understudy_training.data.from_bag_settings import FromBagSettings
     from understudy_training.data.pseudo_labels import PseudoRules
 
-    options = {
-        "lidar_topics": lidar_topic,
-        "camera_topics": camera_topic,
-        "labels_topic": labels_topic,
-        "odometry_topic": odometry_topic,
-        "base_frame": base_frame,
-        "ignore_tf": ignore_tf,
-        "intensity_scale": intensity_scale,
-        "key_frame_hz": key_frame_hz,
-        "min_motion_m": min_motion_m,
-        "sweeps": sweeps,
-        "tolerance_ms": tolerance_ms,
-        "require": require,
-    }
+    topics = {"lidar_topics": lidar_topic, "camera_topics": camera_topic, "labels_topic": labels_topic}
+    ego = {"odometry_topic": odometry_topic, "base_frame": base_frame, "ignore_tf": ignore_tf}
+    chosen = {"key_frame_hz": key_frame_hz, "min_motion_m": min_motion_m, "sweeps": sweeps}
+    matched = {"intensity_scale": intensity_scale, "tolerance_ms": tolerance_ms, "require": require}
     job = Job(
         bags=tuple(bags),
         out=out,
-        settings=check_config(options, FromBagSettings, "options"),
+        settings=check_config(topics | ego | chosen | matched, FromBagSettings, "options"),
         rig=rig,
         drive=drive,
         split=split,
