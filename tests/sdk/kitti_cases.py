@@ -30,7 +30,7 @@ def objects_of(lines, *, scored):
 def random_truth(random):
     name = str(random.choice(TRUTH_TYPES))
     left, top = random.uniform(0, 400), random.uniform(100, 200)
-    height = float(random.choice([25.0, 40.0, random.uniform(15, 90)]))
+    height = float(random.choice([25.0, 26.0, 40.0, 41.0, random.uniform(15, 90)]))
     box = (left, top, left + random.uniform(10, 120), top + height)
     if name == "DontCare":
         return Line(name, -1.0, -1, -10.0, left - 40, top - 40, box[2] + 40, box[3] + 40, *NO_SIZE)

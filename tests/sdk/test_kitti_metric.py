@@ -8,7 +8,7 @@ import pytest
 from tests.sdk import kitti_by_the_book as book
 from tests.sdk.kitti_by_the_book import Line
 from tests.sdk.kitti_cases import NO_SIZE, near, objects_of, random_frame, random_truth
-from understudy.metrics.kitti import is_oriented, kitti_curves, kitti_values
+from understudy.metrics.kitti import is_oriented, kitti_curves, kitti_values, recall_thresholds
 from understudy.metrics.kitti_rules import LOOSE, STRICT
 
 CAR = Line("Car", 0.0, 0, -1.5, 300.0, 150.0, 400.0, 230.0, 1.5, 2.0, 4.0, 2.0, 1.5, 15.0, 0.0)
@@ -115,6 +115,10 @@ CASES = {
         [[CAR._replace(y2=CAR.y1 + 45)]],
         [[found(CAR, 0.3, y2=CAR.y1 + 45), found(CAR, 0.9, type="Cyclist", y2=CAR.y1 + 35)]],
     ),
+    "small detections, the one that overlaps less first": (
+        [[TALL._replace(y2=TALL.y2 + 1), moved(TALL, 0.4, 12)._replace(y2=TALL.y2 + 1)]],
+        [[found(moved(TALL, 0.2, 6), 0.8)._replace(y2=TALL.y2 - 1), found(TALL, 0.7)._replace(y2=TALL.y2 - 1)]],
+    ),
     "no orientation": ([[CAR]], [[found(CAR, alpha=-10.0)]]),
 }
 
@@ -122,6 +126,15 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_book_at_the_edges(name):
     assert_by_the_book(*CASES[name], note=name)
+
+
+def test_recall_thresholds_equal_the_books_for_every_number_of_labels():
+    random = np.random.default_rng(0)
+    for count in [*range(1, 260), 400, 600, 799, 800, 1000, 4000]:
+        for num_found in {1, count, int(random.integers(1, count + 1))}:
+            scores = random.permutation(num_found) / num_found
+            expected = book.get_thresholds(scores.tolist(), count)
+            assert recall_thresholds(scores, count).tolist() == expected, (count, num_found)
 
 
 def test_an_overlap_exactly_at_the_threshold_is_no_match():

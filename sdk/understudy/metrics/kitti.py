@@ -176,7 +176,7 @@ def _curves(seen: _Seen, judged: _Judged, min_overlap: float) -> tuple[NDArray[n
         & (judged.counted | judged.bystanders)[seen.pairs.truths]
     )
     pairs, values = seen.pairs[usable], seen.overlaps[usable]
-    thresholds = _thresholds(_scores_of_found(seen, judged, pairs), int(judged.counted.sum()))
+    thresholds = recall_thresholds(_scores_of_found(seen, judged, pairs), int(judged.counted.sum()))
     preferences = Preferences.by_overlap(pairs.truths, pairs.detections, values, judged.small)
     reached = seen.detections.scores[:, None] >= thresholds
     choices = choose(preferences, seen.truths.frames, reached.copy())
@@ -201,10 +201,14 @@ def _scores_of_found(seen: _Seen, judged: _Judged, pairs: Pairs) -> NDArray[np.f
     return found
 
 
-def _thresholds(scores: NDArray[np.float64], num_truths: int) -> NDArray[np.float64]:
+def recall_thresholds(scores: NDArray[np.float64], num_truths: int) -> NDArray[np.float64]:
     """At most 41 scores, falling, at which recall comes closest to 0, 1/40, ..., 1.
 
     A score is passed over when the next one's recall is nearer to the wanted recall; the last one never is.
+
+    Args:
+        scores: of the labels that were found, in any order.
+        num_truths: labels that count, at least as many.
     """
     falling = np.sort(scores)[::-1]
     last, thresholds, wanted, start = len(falling) - 1, [], 0.0, 0
