@@ -73,7 +73,9 @@ def _table(path: Path) -> Any:
 def _column(path: Path, name: str, column: Any, kind: str) -> NDArray[Any]:
     if column.null_count:
         raise InputError(f"{path}: {name}", found=f"{column.null_count} empty cells", wanted="a value in each row")
-    try:
-        return np.asarray(column.to_numpy(), object if kind == "str" else np.dtype(kind))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: {name}", found=str(error), wanted=f"values of type {kind}") from error
+    values = column.to_numpy()
+    wanted = np.dtype(object if kind == "str" else kind)
+    # Small integers may become larger ones or floats; stamps in a float column have lost their last digits already.
+    if not np.can_cast(values.dtype, wanted, "same_kind"):
+        raise InputError(f"{path}: {name}", found=f"values of type {values.dtype}", wanted=f"type {kind}")
+    return np.asarray(values, wanted)

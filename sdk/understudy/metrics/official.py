@@ -8,12 +8,12 @@ from pathlib import Path
 from understudy.datasets.dataset import Dataset
 from understudy.errors import InputError
 from understudy.metrics.official_result import Benchmark, OfficialResult, Predictions, describe
-from understudy.submissions import kitti, lidarseg, nuscenes, semantickitti
+from understudy.submissions import argoverse2, kitti, lidarseg, nuscenes, semantickitti
 
 __all__ = ["BENCHMARKS", "Benchmark", "OfficialResult", "Predictions", "benchmark_named", "describe", "score"]
 
 _ROWS: tuple[Benchmark, ...] = (
-    *(*kitti.BENCHMARKS, *nuscenes.BENCHMARKS),
+    *(*kitti.BENCHMARKS, *nuscenes.BENCHMARKS, *argoverse2.BENCHMARKS),
     *(*semantickitti.BENCHMARKS, *lidarseg.BENCHMARKS),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ROWS}
