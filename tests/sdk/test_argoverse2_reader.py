@@ -112,6 +112,9 @@ def test_the_nearest_picture_within_fifty_milliseconds_is_taken(copied):
     images = Argoverse2Dataset(copied)[0].frame.images
     assert list(images) == ["ring_front_center"]
     assert images["ring_front_center"].stamp_ns == STAMP_NS + 20_000_000
+    (copied / "sensors" / "cameras" / "ring_side_left" / "first.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"ring_side_left: found first\.jpg, wanted <stamp in nanoseconds>\.jpg"):
+        Argoverse2Dataset(copied)[0]
 
 
 @pytest.mark.data
@@ -209,12 +212,19 @@ MOUNTINGS, INTRINSICS = "calibration/egovehicle_SE3_sensor.feather", "calibratio
         (change(SWEEP, {"laser_number": None}), r"feather: found columns x, y, .*wanted laser_number"),
         (change(SWEEP, {"x": lambda x: [None, *x[1:]]}), r"feather: x: found 1 empty cells"),
         (change(SWEEP, {"y": lambda y: [float("inf"), *y[1:]]}), r"feather: y: found 1 values that are not finite"),
-        (change(SWEEP, {"z": lambda z: ["high"] * len(z)}), r"feather: z: found .*wanted values of type float32"),
+        (
+            change(SWEEP, {"z": lambda z: ["high"] * len(z)}),
+            r"feather: z: found values of type object, wanted type float32",
+        ),
         (
             change(POSES, {"timestamp_ns": lambda t: [t[1], t[0], *t[2:]]}),
             r"row 1: found \d+ after \d+, wanted ascending",
         ),
         (change(POSES, {"timestamp_ns": lambda t: [s + 1 for s in t]}), rf"found no pose at {STAMP_NS}"),
+        (
+            change(LABELS, {"timestamp_ns": lambda t: [float(s) for s in t]}),
+            r"timestamp_ns: found values of type float64",
+        ),
         (change(POSES, {"qw": lambda q: [2.0] * len(q)}), r"egovehicle\.feather: quaternion: found length"),
         (change(LABELS, {"length_m": lambda v: [-1.0, *v[1:]]}), r"annotations\.feather: found size -1 m"),
         (change(LABELS, {"track_uuid": lambda v: ["third car", *v[1:]]}), r"track_uuid: found third car"),

@@ -199,11 +199,7 @@ class Argoverse2Log:
     def pictures(self) -> dict[str, NDArray[np.int64]]:
         """Ascending stamps of each camera's pictures; cameras without a folder are absent."""
         folders = {name: self.path / CAMERAS / name for name in self.intrinsics}
-        return {
-            name: np.array(sorted(int(picture.stem) for picture in folder.glob("[0-9]*.jpg")), np.int64)
-            for name, folder in folders.items()
-            if folder.is_dir()
-        }
+        return {name: _stamps_of(folder) for name, folder in folders.items() if folder.is_dir()}
 
     def _velocities_mps(
         self, stamps_ns: NDArray[np.int64], tracks: NDArray[np.int64], centers_m: NDArray[np.float64]
@@ -241,6 +237,14 @@ def track_velocities_mps(
     velocities = np.full(centers_m.shape, np.nan)
     velocities[order] = np.where(seconds[:, None] > 0, found, np.nan)
     return velocities
+
+
+def _stamps_of(folder: Path) -> NDArray[np.int64]:
+    names = [picture.stem for picture in folder.glob("*.jpg")]
+    strangers = [name for name in names if not name.isdigit()]
+    if strangers:
+        raise InputError(f"{folder}", found=f"{strangers[0]}.jpg", wanted="<stamp in nanoseconds>.jpg")
+    return np.array(sorted(int(name) for name in names), np.int64)
 
 
 def _stack(columns: Columns, names: tuple[str, ...]) -> NDArray[np.float64]:

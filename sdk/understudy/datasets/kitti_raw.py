@@ -67,8 +67,9 @@ class KittiRawDataset:
         self._keys = sorted(sweep.stem for sweep in (path / _SWEEPS / "data").glob("*.bin"))
         if not self._keys:
             raise InputError(f"{path}", found="no sweeps", wanted=f"{_SWEEPS}/data/*.bin")
-        if not self._keys[-1].isdigit():
-            found = f"{self._keys[-1]}.bin"
+        strangers = [key for key in self._keys if not key.isdigit()]
+        if strangers:
+            found = f"{strangers[0]}.bin"
             raise InputError(f"{path / _SWEEPS / 'data'}", found=found, wanted="sweeps named by number")
         self._cameras = [number for number in CAMERA_NUMBERS if (path / f"image_{number:02d}" / "data").is_dir()]
         self._stamps_ns = self._read_stamps()
