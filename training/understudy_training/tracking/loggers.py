@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from understudy.errors import InputError
 from understudy_training.recipe import Recipe
+from understudy_training.tracking.environment import command_line
 
+_log = logging.getLogger(__name__)
 _MLFLOW_RUN = "mlflow-run.json"
 
 
@@ -54,12 +57,28 @@ def _named(entry: str, folder: Path, recipe: Recipe, resumed: bool) -> Logger:
 
 def _mlflow(address: str, folder: Path, recipe: Recipe, resumed: bool) -> Logger:
     """A run named after the folder in the experiment named after the recipe; a resumed one goes on in its run."""
+    from mlflow.exceptions import MlflowException
+
+    class Patient(MLFlowLogger):
+        """A server that does not answer costs its own curves, not the training."""
+
+        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+            try:
+                super().log_metrics(metrics, step)
+            except MlflowException as error:
+                _log.warning("mlflow took no metrics for step %s: %s", step, error)
+
     kept = folder / _MLFLOW_RUN
     run_id = json.loads(kept.read_text(encoding="utf-8"))["run_id"] if resumed and kept.is_file() else None
-    logger = MLFlowLogger(recipe.name, folder.name, tracking_uri=address or None, run_id=run_id)
-    if run_id is None:
-        logger.log_hyperparams(flat(recipe.resolved().model_dump(mode="json", exclude_none=True)))
-        kept.write_text(json.dumps({"run_id": logger.run_id}) + "\n", encoding="utf-8")
+    try:
+        logger = Patient(recipe.name, folder.name, tracking_uri=address or None, run_id=run_id)
+        if run_id is None:
+            logger.log_hyperparams(flat(recipe.resolved().model_dump(mode="json", exclude_none=True)))
+            kept.write_text(json.dumps({"run_id": logger.run_id}) + "\n", encoding="utf-8")
+    except MlflowException as error:
+        found = command_line(str(error).split())
+        wanted = "an address that mlflow can write to, such as http://HOST:5000"
+        raise InputError("--logger mlflow", found=" ".join(found)[:300], wanted=wanted) from error
     return logger
 
 
