@@ -15,6 +15,7 @@ from understudy.datasets.dataset import Place, Sample, Sweep
 from understudy.datasets.deskewing import deskew
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.nuscenes_tables import NuscenesTables
+from understudy.datasets.opening import open_dataset
 from understudy.datasets.pandaset import LIDAR, PandasetSequence
 from understudy.datasets.pose_tracks import PoseTrack
 from understudy.datasets.sweeps import MultiSweep, accumulate
@@ -141,6 +142,20 @@ def test_real_sweeps_fall_into_place(data_root):
     moved, unmoved = median_distance_m(oldest, current), median_distance_m(raw.points[:, :3], current)
     assert moved < 0.08
     assert unmoved > 2.5 * moved
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["semantickitti", "argoverse2/sensor/val"])
+def test_real_pairs_of_sweeps_come_closer(data_root, folder):
+    dataset = open_dataset(data_root / folder)
+    first, second = dataset[0], dataset[1]
+    name, _ = second.rig.lidar()
+    whole = MultiSweep(dataset, 2)[1].frame.clouds[name]
+    own = len(second.frame.clouds[name])
+    current, carried = whole.points[:own, :3], whole.points[own:, :3]
+    assert whole.time_offset_s[own:].min() < -0.09
+    unmoved = median_distance_m(first.frame.clouds[name].points[:, :3], current)
+    assert median_distance_m(carried, current) < 0.75 * unmoved
 
 
 @pytest.mark.data
