@@ -1,7 +1,7 @@
 """Pictures through rain, snow or fog: what is far fades into gray.
 
 I = J t + A (1 - t) with t = exp(-alpha d) (H. Koschmieder, 1924), d the distance and A the light of the air. Distances
-come from the LiDAR where it sees, from a flat road elsewhere, and are 300 m above the horizon: coarse, but smooth.
+come from the LiDAR where it sees or sees something below, from a flat road elsewhere, and are 300 m above the horizon.
 """
 
 from __future__ import annotations
@@ -38,16 +38,20 @@ def hazed(pixels: NDArray[np.uint8], distances_m: NDArray[np.float32], extinctio
 
 
 def coarse_distances_m(camera: Camera, points_ego: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`(h, w)` distance along each of the picture's cells: the nearest return, else the road, else the sky."""
+    """`(h, w)` distance of each of the picture's cells: nearest return, else that below, else the road or sky."""
     rows, columns = -(-camera.height_px // _CELL_PX), -(-camera.width_px // _CELL_PX)
-    distances_m = _road_distances_m(camera, rows, columns).ravel()
+    road_m = _road_distances_m(camera, rows, columns)
     pixels, depth_m = camera.project(points_ego)
     cells = np.floor((pixels + 0.5) / _CELL_PX)
     seen = (depth_m > 0.1) & (cells >= 0).all(axis=1) & (cells < [columns, rows]).all(axis=1)
     places = (cells[seen, 1] * columns + cells[seen, 0]).astype(np.int64)
     measured_m = np.full(rows * columns, np.inf)
     np.minimum.at(measured_m, places, depth_m[seen])
-    return np.where(np.isfinite(measured_m), measured_m, distances_m).reshape(rows, columns).astype(np.float32)
+    measured_m = measured_m.reshape(rows, columns)
+    for row in range(rows - 2, -1, -1):
+        # glass and what rises above the LiDAR's view are about as far as what is seen below them
+        measured_m[row] = np.where(np.isfinite(measured_m[row]), measured_m[row], measured_m[row + 1])
+    return np.where(np.isfinite(measured_m), measured_m, road_m).astype(np.float32)
 
 
 def _road_distances_m(camera: Camera, rows: int, columns: int) -> NDArray[np.float64]:
