@@ -100,7 +100,6 @@ class DriveRun:
         )
         self._chooser = KeyFrames(settings.key_frame_hz, settings.min_motion_m)
         self._earlier: dict[str, deque[Sweep]] = {name: deque(maxlen=settings.sweeps - 1) for name in sources.lidars}
-        self._own_points: list[dict[str, int]] = []
         self._read: Counter[str] = Counter()
         self.counts = DriveCounts()
         self.damage = ""
@@ -188,16 +187,15 @@ class DriveRun:
         if self._annotator is not None:
             self._annotator.see(whole, is_key=is_key)
         if is_key:
-            self._add(frame, whole, self._pictures(matched.cameras))
+            self._add(whole, self._pictures(matched.cameras))
         else:
             self._labels.skip(frame.stamp_ns)
             self._give_back(matched, NOT_KEY)
 
-    def _add(self, frame: Frame, whole: Frame, pictures: tuple[Picture, ...]) -> None:
+    def _add(self, frame: Frame, pictures: tuple[Picture, ...]) -> None:
         boxes = self._labels.take(frame, self._sources.rig)
-        sample = Sample(str(self._writer.num_frames), whole, self._sources.rig, boxes, {})
+        sample = Sample(str(self._writer.num_frames), frame, self._sources.rig, boxes, {})
         self._writer.add(sample, pictures)
-        self._own_points.append({name: len(cloud) for name, cloud in frame.clouds.items()})
         self.counts.partial += len(pictures) < len(self._sources.cameras)
         self.counts.posed += frame.world_from_ego is not None
         self.counts.labeled += boxes is not None
@@ -250,7 +248,7 @@ class DriveRun:
     def _label(self, annotator: Annotator, track: Track) -> None:
         annotator.follow()
         for number in track(range(self._writer.num_frames), "labeling", self._writer.num_frames):
-            boxes = annotator.labels(number, points_in_ego(self._writer.read(number), self._own_points[number]))
+            boxes = annotator.labels(number, points_in_ego(self._writer.read(number)))
             self._writer.label(number, boxes)
             self.counts.labeled += 1
 
@@ -277,10 +275,8 @@ def _chosen_points(cloud: PointCloud, chosen: Any) -> PointCloud:
     )
 
 
-def points_in_ego(sample: Sample, own_points: Mapping[str, int]) -> NDArray[np.float64]:
-    """`(N, 3)` points of the frame's own sweeps in ego, which come first in accumulated clouds."""
-    parts = []
-    for name, num in own_points.items():
-        points = sample.frame.clouds[name].points[:num, :3]
-        parts.append(sample.rig.lidars[name].ego_from_sensor.pose().apply(points))
-    return np.concatenate(parts)
+def points_in_ego(sample: Sample) -> NDArray[np.float64]:
+    """`(N, 3)` points of all LiDARs in ego, accumulated ones too."""
+    lidars = sample.rig.lidars
+    clouds = sample.frame.clouds.items()
+    return np.concatenate([lidars[name].ego_from_sensor.pose().apply(cloud.points[:, :3]) for name, cloud in clouds])
