@@ -4,8 +4,8 @@ python benchmarks/bench_readers.py [--rounds 7] [--rate 100] [--json FILE]
 
 Files are read before: what is measured is what a core has to do, not the disk, in seconds of that core (so that a busy
 machine does not count), but for loaders with workers, which are measured by the clock on the wall. Each round visits
-every case once; the medians are of the rounds. The reference of a reader is `np.fromfile` of the files that hold its sweeps. The last
-table says how many cores keep a GPU fed that takes `--rate` frames a second.
+every case once; the medians are of the rounds. The reference of a reader is `np.fromfile` of the files that hold its
+sweeps. The last table says how many cores keep a GPU fed that takes `--rate` frames a second.
 """
 
 from __future__ import annotations
