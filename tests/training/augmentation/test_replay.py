@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from tests.training.augmentation.made_up import same, street
 from understudy_training.augmentation import Augmentation, Change, see
 from understudy_training.batches import Clouds, Collate, Shown, Views, reach_of
-from understudy_training.testing import CLASSES, GRID, MadeUpDataset
+from understudy_training.distillation.study import StudyOptions, StudyPaths, load_clouds, make_teacher
+from understudy_training.fitting import build_detector
+from understudy_training.recipe import check_recipe
+from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
 
 ON_CLOUDS = [
     {"kind": "flip"},
@@ -143,3 +146,25 @@ def test_an_empty_cloud_and_a_frame_without_boxes_go_through(database):
     for each in (scene, empty):
         _, seen = see(augmentation, each, seed=0, epoch=0, index=0)
         assert np.isfinite(seen.points).all()
+
+
+def test_a_student_learns_from_a_teacher_that_saw_the_same_versions(database, tmp_path):
+    """Answers kept for all steps: each was given for the very cloud that another seed trains on."""
+    recipe = check_recipe(
+        recipe_values(
+            data={"batch_size": 2, "augmentation": everything(database, variants=2).model_dump(mode="json")},
+            distillation={"terms": [{"kind": "feature"}]},
+        ),
+        "my.yaml",
+    )
+    clouds = load_clouds(recipe, MadeUpDataset(4))
+    detector = build_detector(recipe, 0)
+    paths = StudyPaths(data=tmp_path, teacher=tmp_path, out=tmp_path)
+    cached = make_teacher(recipe, detector, clouds, paths, StudyOptions())
+    assert len(list(tmp_path.rglob("*.npz"))) == 4 * 2
+    views = Views(clouds, recipe.data.augmentation, seed=11)
+    collate = Collate(detector.collate, CLASSES, GRID, 3)
+    batch = collate([views[3, index] for index in (2, 0)])
+    kept, live = cached(batch), cached.live(batch)
+    torch.testing.assert_close(kept.heatmap, live.heatmap.half().float())
+    assert {shown.version for shown in batch.shown} == {1}
