@@ -60,6 +60,20 @@ def undistort(points: Points, model: DistortionModel, coefficients: Sequence[flo
     return _undistort_polynomial(points, coefficients)
 
 
+def turned_lens(
+    model: DistortionModel, coefficients: Sequence[float], target_from_source: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """Coefficients of the same lens in picture axes that are rolled or mirrored about the optical axis.
+
+    `target_from_source` is `(2, 2)` and orthogonal. Only the tangential pair of the polynomial models has a direction:
+    (p2, p1) turns like a vector.
+    """
+    if model == "equidistant" or not coefficients:
+        return tuple(coefficients)
+    p2, p1 = target_from_source @ np.array([coefficients[3], coefficients[2]])
+    return (*coefficients[:2], float(p1), float(p2), *coefficients[4:])
+
+
 def _distort_polynomial(points: Points, coefficients: Sequence[float]) -> Points:
     k1, k2, p1, p2, k3, k4, k5, k6 = _padded(coefficients)
     x, y = points.T

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from understudy.distortion import distort, undistort
+from understudy.distortion import distort, turned_lens, undistort
 from understudy.errors import GeometryError
 from understudy.frame import Image
 from understudy.pose import Pose
@@ -145,6 +145,14 @@ def test_remapping_to_the_same_places_changes_nothing():
     np.testing.assert_array_equal(shifted[:, :-1], picture[:, 1:])
     assert (shifted[:, -1] == 0).all()
     assert (remap(picture, np.full((3, 3, 2), np.float32(1e9))) == 0).all()
+
+
+@pytest.mark.parametrize("model", LENSES)
+@pytest.mark.parametrize("turn", [np.diag([-1.0, 1.0]), Pose.from_yaw(0.3).rotation[:2, :2]])
+def test_a_turned_lens_bends_turned_rays_alike(model, turn):
+    rays = np.random.default_rng(4).uniform(-0.5, 0.5, (50, 2))
+    turned = distort(rays @ turn.T, model, turned_lens(model, LENSES[model], turn))
+    np.testing.assert_allclose(turned, distort(rays, model, LENSES[model]) @ turn.T, atol=1e-12)
 
 
 def test_wrong_lenses_and_pictures_are_refused():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from understudy.configuration import Config
+from understudy.distortion import turned_lens
 from understudy.pose import Pose
 from understudy.rig import Camera, Mounting
 from understudy_training.augmentation.scene import Scene
@@ -42,7 +43,7 @@ class Window(Config):
             "cy_px": (camera.cy_px + 0.5) * self.zoom - 0.5 - self.top_px,
         }
         size = {"width_px": self.width_px, "height_px": self.height_px}
-        distortion = _rolled_distortion(camera.distortion, roll)
+        distortion = turned_lens(camera.distortion_model, camera.distortion, roll[:2, :2])
         return camera.model_copy(update={"ego_from_sensor": mounting, "distortion": distortion, **intrinsics, **size})
 
     def picture(self, pixels: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
@@ -144,11 +145,3 @@ def sampled(
 def _roll(roll_rad: float) -> NDArray[np.float64]:
     """The rolled camera's axes from the camera's."""
     return Pose.from_yaw(roll_rad).rotation
-
-
-def _rolled_distortion(distortion: tuple[float, ...], roll: NDArray[np.float64]) -> tuple[float, ...]:
-    """Plumb-bob coefficients of the rolled camera: the tangential pair (p2, p1) turns like a vector."""
-    if len(distortion) < 4:
-        return distortion
-    p2, p1 = roll[:2, :2] @ np.array([distortion[3], distortion[2]])
-    return (*distortion[:2], float(p1), float(p2), *distortion[4:])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, wrap_angle
+from understudy.distortion import turned_lens
 from understudy.pose import Pose
 from understudy.rig import Camera, Mounting
 from understudy_training.augmentation.scene import Scene
@@ -81,7 +82,7 @@ def mirrored_pose(ego_from_sensor: Pose, mirror_sensor: NDArray[np.float64]) -> 
 def mirrored_camera(camera: Camera) -> Camera:
     """The camera that takes the mirrored picture of the mirrored scene."""
     pose = mirrored_pose(camera.ego_from_sensor.pose(), _MIRROR_X)
-    distortion = tuple(-value if place == 3 else value for place, value in enumerate(camera.distortion))
+    distortion = turned_lens(camera.distortion_model, camera.distortion, np.diag([-1.0, 1.0]))
     changes = {"cx_px": camera.width_px - 1 - camera.cx_px, "distortion": distortion}
     return camera.model_copy(update={"ego_from_sensor": Mounting.from_pose(pose), **changes})
 
