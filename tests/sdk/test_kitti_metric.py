@@ -56,12 +56,12 @@ def random_scene(seed, **crowd):
 
 
 def test_equals_the_book_on_random_frames():
-    for seed in range(400):
+    for seed in range(250):
         assert_by_the_book(*random_scene(seed), note=f"seed {seed}")
 
 
 def test_equals_the_book_with_loose_overlaps():
-    for seed in range(60):
+    for seed in range(40):
         assert_by_the_book(*random_scene(1000 + seed), min_overlaps=LOOSE, note=f"seed {seed}")
 
 
@@ -74,8 +74,9 @@ def test_equals_the_book_in_crowds_that_fill_all_recalls():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_equals_the_book_on_thousands_of_scenes():
-    undefined = sum(assert_by_the_book(*random_scene(10_000 + seed), note=f"seed {seed}") for seed in range(3000))
+    undefined = sum(assert_by_the_book(*random_scene(10_000 + seed), note=f"seed {seed}") for seed in range(2000))
     assert undefined > 0, "no case divided nothing by nothing: the cases have lost their edge"
 
 

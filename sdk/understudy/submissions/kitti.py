@@ -67,7 +67,7 @@ def score_results(results: Path, dataset: Dataset, *, name: str, min_overlaps: M
     if few:
         fewest = min(few, key=lambda curve: curve.num_truths)
         where = f"{fewest.class_name} {fewest.difficulty}"
-        logger.warning("%s: %d labels: below 41 the official rules stay under 100 %%", where, fewest.num_truths)
+        logger.warning("labels of %s: %d; below 41 the official rules stay under 100 %%", where, fewest.num_truths)
     values = kitti_values(curves, oriented=is_oriented(detections))
     return OfficialResult(metric=name, data=kitti.fingerprint, num_frames=len(keys), values=values, decimals=2)
 
