@@ -125,6 +125,8 @@ class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
     """The clouds as one run sees them, by (epoch, index)."""
 
     def __init__(self, clouds: Clouds, augmentation: Augmentation | None, seed: int) -> None:
+        if augmentation is not None:
+            augmentation.refuse_unless_ready(clouds.dataset.class_names)
         self.clouds, self.augmentation, self.seed = clouds, augmentation, seed
 
     def __len__(self) -> int:

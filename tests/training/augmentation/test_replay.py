@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.augmentation.made_up import same, street
+from understudy.errors import InputError
 from understudy_training.augmentation import Augmentation, Change, see
 from understudy_training.batches import Clouds, Collate, Shown, Views, reach_of
 from understudy_training.distillation.study import StudyOptions, StudyPaths, load_clouds, make_teacher
@@ -168,3 +169,13 @@ def test_a_student_learns_from_a_teacher_that_saw_the_same_versions(database, tm
     kept, live = cached(batch), cached.live(batch)
     torch.testing.assert_close(kept.heatmap, live.heatmap.half().float())
     assert {shown.version for shown in batch.shown} == {1}
+
+
+def test_a_missing_database_or_class_is_said_before_a_training_begins(database, tmp_path):
+    for path, counts, message in (
+        (tmp_path, {"car": 1}, r"found no objects\.yaml.*understudy dataset objects"),
+        (database, {"tram": 1}, "found class tram, wanted classes of the data: car, pedestrian"),
+    ):
+        paste = {"kind": "object_paste", "database": f"{path}", "counts": counts}
+        with pytest.raises(InputError, match=message):
+            views_of(Augmentation(steps=[paste]))

@@ -124,6 +124,16 @@ class Augmentation(Config):
                 radius_m += float(3 * np.hypot(*step.sigma_m[:2]))
         return float(radius_m)
 
+    def refuse_unless_ready(self, class_names: tuple[str, ...]) -> None:
+        """Looks before a training begins, where an error is one line and not a worker's death.
+
+        Raises:
+            InputError: when a database is missing, or it or the data lack a class that is asked for.
+        """
+        for step in self.steps or ():
+            if isinstance(step, ObjectPaste):
+                step.refuse_unless_ready(class_names)
+
     def sources(self) -> dict[str, str]:
         """Fingerprints of the databases that steps draw from, by path: they decide what is seen as well.
 

@@ -14,7 +14,7 @@ from understudy.configuration import Config, content_hash, file_sha256, read_con
 from understudy.errors import InputError
 
 CARD = "objects.yaml"
-_REMEDY = "make it anew with `understudy dataset objects DATA --out FOLDER`"
+_REMEDY = "make one with `understudy dataset objects DATA --out FOLDER`"
 
 
 class ShardCard(Config):

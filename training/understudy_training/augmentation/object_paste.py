@@ -130,6 +130,7 @@ class ObjectPaste(Step):
             InputError: when there is no database, it or the data lack a class, or there are pictures.
         """
         scene.refuse_pictures(self.kind)
+        self.refuse_unless_ready(scene.boxes.class_names)
         database, lidar_m = open_database(self.database), scene.ego_from_lidar.translation_m
         present = np.bincount(scene.boxes.labels, minlength=len(scene.boxes.class_names))
         standing, accepted, ground = scene.boxes.geometry, [], _Ground(scene.points)
@@ -145,14 +146,22 @@ class ObjectPaste(Step):
         settings = {"database": self.database, "min_visible_points": self.min_visible_points}
         return DrawnObjectPaste(objects=tuple(accepted), **settings)
 
+    def refuse_unless_ready(self, class_names: tuple[str, ...]) -> None:
+        """Raises InputError when there is no database, or it or the data lack a class of `counts`."""
+        database = open_database(self.database)
+        for class_name in self.counts:
+            if class_name not in class_names:
+                wanted = f"classes of the data: {', '.join(class_names)}"
+                raise InputError("augmentation step object_paste", found=f"class {class_name}", wanted=wanted)
+            if database.count(class_name) == 0:
+                wanted = f"one of: {', '.join(database.card.counts)}"
+                raise InputError(f"{self.database}", found=f"no objects of class {class_name}", wanted=wanted)
+
     def _candidates(
         self, generator: np.random.Generator, database: ObjectDatabase, class_name: str, missing: int
     ) -> list[Placed]:
         """Objects to try, drawn without repetition; the first that find room are taken."""
         count = database.count(class_name)
-        if count == 0:
-            wanted = f"one of: {', '.join(database.card.counts)}"
-            raise InputError(f"{self.database}", found=f"no objects of class {class_name}", wanted=wanted)
         numbers = generator.permutation(count)[: max(_TRIES * missing, 0)]
         turns = generator.uniform(-np.pi, np.pi, len(numbers)) * (self.azimuth == "any")
         return [
@@ -221,9 +230,6 @@ def _with_bodies(scene: Scene, bodies: Sequence[_Body], hidden: NDArray[np.intp]
 
 
 def _label(class_name: str, boxes: Boxes) -> int:
-    if class_name not in boxes.class_names:
-        wanted = f"one of: {', '.join(boxes.class_names)}"
-        raise InputError("augmentation step object_paste", found=f"class {class_name}", wanted=wanted)
     return boxes.class_names.index(class_name)
 
 
