@@ -10,7 +10,7 @@ from shapely import affinity
 from shapely.geometry import box as rectangle
 
 from understudy.errors import UnderstudyError
-from understudy.overlap import bev_intersection_m2, bev_iou, iou_3d
+from understudy.overlap import bev_intersection_m2, bev_iou, iou_3d, paired_intersections_m2
 
 
 def row(x=0.0, y=0.0, z=0.0, length=1.0, width=1.0, height=1.0, yaw=0.0):
@@ -112,3 +112,11 @@ def test_no_boxes_give_an_empty_matrix():
 def test_wrong_shape_is_refused():
     with pytest.raises(UnderstudyError, match=r"second boxes: found shape \(1, 5\)"):
         bev_iou(row(), row()[:, :5])
+
+
+def test_pairs_share_what_the_matrix_has_on_its_diagonal():
+    random = np.random.default_rng(5)
+    a, b = (random.uniform([-3, -3, 0, 0, 0, 1, -4], [3, 3, 1, 5, 3, 2, 4], (200, 7)) for _ in range(2))
+    np.testing.assert_array_equal(paired_intersections_m2(a, b), np.diagonal(bev_intersection_m2(a, b)))
+    with pytest.raises(UnderstudyError, match="second boxes: found 199, wanted 200"):
+        paired_intersections_m2(a, b[:-1])
