@@ -145,3 +145,12 @@ def test_a_file_that_is_no_table_is_refused(dataset: Argoverse2Dataset, results:
     results.write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="wanted a Feather table"):
         score_results(results, dataset)
+
+
+def test_flat_boxes_are_refused_by_sample(dataset: Argoverse2Dataset, tmp_path: Path) -> None:
+    sample, boxes = next(iter(perfect(dataset)))
+    geometry = boxes.geometry.copy()
+    geometry[1, 5] = 0
+    with pytest.raises(InputError, match=f"sample {sample.key}: .*sizes_m of row 1"):
+        write_results(tmp_path / "out", dataset, [(sample, replace(boxes, geometry=geometry))])
+    assert list(tmp_path.iterdir()) == []

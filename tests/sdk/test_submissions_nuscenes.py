@@ -233,3 +233,12 @@ def test_labels_of_the_real_key_frame_score_full_marks(data_root: Path, tmp_path
     assert values["NDS"] is None
     assert values["mAAE"] is None
     assert values["NDS without AAE"] is not None
+
+
+def test_flat_boxes_are_refused_by_sample(release: NuscenesTables, tmp_path: Path) -> None:
+    sample, boxes = next(iter(noisy(release, 0, 0.1)))
+    geometry = boxes.geometry.copy()
+    geometry[1, 5] = 0
+    with pytest.raises(InputError, match=f"sample {sample.key}: .*sizes_m of row 1"):
+        write_results(tmp_path / "out", release, [(sample, replace(boxes, geometry=geometry))])
+    assert list(tmp_path.iterdir()) == []

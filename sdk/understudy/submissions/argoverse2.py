@@ -157,7 +157,11 @@ def _rows(sample: Sample, boxes: Boxes) -> Columns:
         raise InputError(f"sample {sample.key}", found="no log and stamp", wanted="an Argoverse 2 sample")
     if boxes.scores is None:
         raise InputError(f"sample {sample.key}: detections", found="no scores", wanted="a score per box")
-    objects = _from_boxes(0, boxes)
+    try:
+        objects = _from_boxes(0, boxes)
+    except InputError as error:
+        what = f"sample {sample.key}: {error.what}"
+        raise InputError(what, found=error.found, wanted=error.wanted, remedy=error.remedy) from None
     count = len(boxes)
     columns: dict[str, Any] = {
         **dict(zip(_CENTER, objects.centers_m.T, strict=True)),

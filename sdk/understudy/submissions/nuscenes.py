@@ -111,7 +111,12 @@ def _entries(predictions: Predictions) -> Iterator[tuple[str, NuscenesObjects]]:
         if sample.key in seen:
             raise InputError(f"sample {sample.key}", found="detections twice", wanted="each sample once")
         seen.add(sample.key)
-        yield sample.key, detections_of(sample, boxes)
+        try:
+            yield sample.key, detections_of(sample, boxes)
+        except InputError as error:
+            raise InputError(
+                f"sample {sample.key}: {error.what}", found=error.found, wanted=error.wanted, remedy=error.remedy
+            ) from None
 
 
 def detections_of(sample: Sample, boxes: Boxes) -> NuscenesObjects:
@@ -121,7 +126,7 @@ def detections_of(sample: Sample, boxes: Boxes) -> NuscenesObjects:
         InputError: as `write_results`.
     """
     if boxes.scores is None:
-        raise InputError(f"sample {sample.key}: detections", found="no scores", wanted="a score per box")
+        raise InputError("detections", found="no scores", wanted="a score per box")
     if len(boxes) > MAX_BOXES_PER_SAMPLE:
         boxes = boxes[np.sort(np.argsort(-boxes.scores, kind="stable")[:MAX_BOXES_PER_SAMPLE])]
     objects = objects_of(0, boxes, world_from_ego(sample))
