@@ -140,7 +140,7 @@ def fog_extinction_per_m(visibility_m: float) -> float:
 
 
 def fog_return(visibility_m: float, pulse_ns: float, farthest_m: float = 60.0) -> SoftReturn:
-    """The soft target of M. Hahner et al., "Fog simulation on real LiDAR point clouds" (ICCV 2021), equations 7 to 11.
+    """The soft target of M. Hahner et al., "Fog simulation on real LiDAR point clouds" (ICCV 2021).
 
     The pulse (sin^2, half-power width `pulse_ns`) is convolved with the fog's answer, backscatter 0.046 / MOR times
     exp(-2 alpha R) / R^2, behind a lens whose fields of view cross between 0.9 and 1 m, as there (after R. H.
