@@ -16,6 +16,7 @@ from understudy.configuration import Config, check_config, write_json
 from understudy.datasets.dataset import Dataset, PartlyLabeled, Sample
 from understudy.datasets.files import read_json
 from understudy.datasets.selection import spread_evenly
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.opening import OpenedModel
 from understudy.errors import InputError
 from understudy.frame import Frame
@@ -166,10 +167,11 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluates a network on the region of its own grid, at the low threshold; arguments and errors as `evaluate`."""
     contract = at_score_threshold(model.contract)
+    dataset = with_sweeps(dataset, contract.sweeps, lidar)
     settings = (settings or EvaluationSettings()).model_copy(update={"grid": contract.grid})
 
     def pipeline_for(rig: Rig) -> Detector:
-        return Pipeline(contract, model.engine, rig, lidar=lidar)
+        return Pipeline(contract, model.engine, rig, lidar=lidar, sweeps=contract.sweeps)
 
     evaluation = evaluate(pipeline_for, dataset, settings, subject=subject or contract.name, track=track)
     return evaluation.model_copy(update={"engine": model.engine.description})

@@ -17,6 +17,7 @@ from understudy.bundle.manifest import Contract
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.datasets.selection import spread_evenly
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.engine import Engine
 from understudy.errors import InputError
 from understudy.frame import Frame
@@ -185,11 +186,12 @@ class _Call:
 
 def _calls(contract: Contract, engine: Engine, dataset: Dataset, plan: LatencyPlan) -> list[_Call]:
     numbers = spread_evenly(len(dataset), min(plan.num_samples, _MAX_FRAMES_HELD))
-    return [_call(contract, engine, dataset[number], plan.lidar) for number in numbers]
+    seen = with_sweeps(dataset, contract.sweeps, plan.lidar)
+    return [_call(contract, engine, seen[number], plan.lidar) for number in numbers]
 
 
 def _call(contract: Contract, engine: Engine, sample: Sample, lidar: str | None) -> _Call:
-    pipeline = Pipeline(contract, engine, sample.rig, lidar=lidar)
+    pipeline = Pipeline(contract, engine, sample.rig, lidar=lidar, sweeps=contract.sweeps)
     cloud = sample.frame.clouds.get(pipeline.lidar)
     return _Call(sample.key, pipeline, replace(sample.frame, images={}), 0 if cloud is None else len(cloud))
 

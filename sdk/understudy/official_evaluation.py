@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.boxes import Boxes
 from understudy.datasets.dataset import Dataset, Sample
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.opening import OpenedModel
 from understudy.errors import InputError
 from understudy.evaluation import at_score_threshold
@@ -51,8 +52,9 @@ def _detections(
 ) -> Iterator[tuple[Sample, Boxes]]:
     contract = at_score_threshold(model.contract)
     pipeline: Pipeline | None = None
-    for index in track(range(len(dataset)), f"detecting for {name}", total=len(dataset)):
-        sample = dataset[index]
+    seen = with_sweeps(dataset, contract.sweeps, lidar)
+    for index in track(range(len(seen)), f"detecting for {name}", total=len(seen)):
+        sample = seen[index]
         if pipeline is None or sample.rig != pipeline.rig:
-            pipeline = Pipeline(contract, model.engine, sample.rig, lidar=lidar)
+            pipeline = Pipeline(contract, model.engine, sample.rig, lidar=lidar, sweeps=contract.sweeps)
         yield sample, pipeline(sample.frame)

@@ -34,18 +34,23 @@ class Pipeline:
         engine: the network; shared by `with_rig`, closed by whoever opened it or by this context manager.
         rig: the vehicle's sensors.
         lidar: which LiDAR of the rig is the student's; may be left out when there is one.
+        sweeps: how many sweeps the clouds hold that it will be given; more than one only from who accumulates them.
 
     Raises:
-        GeometryError: when the rig has no such LiDAR, or it sits where no LiDAR sits.
+        GeometryError: when the rig has no such LiDAR, it sits where no LiDAR sits, or the student wants another number
+            of sweeps.
         BundleError: when the engine's tensors are not those of the contract.
     """
 
-    def __init__(self, contract: Contract, engine: Engine, rig: Rig, *, lidar: str | None = None) -> None:
+    def __init__(
+        self, contract: Contract, engine: Engine, rig: Rig, *, lidar: str | None = None, sweeps: int = 1
+    ) -> None:
         _refuse_other_signature(contract, engine)
+        _refuse_other_sweeps(contract, sweeps)
         self.contract = contract
         self.engine = engine
         self.rig = rig
-        self._lidar_asked = lidar
+        self._lidar_asked, self._sweeps = lidar, sweeps
         self.lidar, sensor = rig.lidar(lidar)
         refuse_impossible_mounting(rig, self.lidar, sensor)
         self._frame_id = sensor.frame_id
@@ -94,7 +99,7 @@ class Pipeline:
 
     def with_rig(self, rig: Rig, *, lidar: str | None = None) -> Pipeline:
         """The same student behind another rig; the engine is shared, the LiDAR's name kept unless another is given."""
-        return Pipeline(self.contract, self.engine, rig, lidar=lidar or self._lidar_asked)
+        return Pipeline(self.contract, self.engine, rig, lidar=lidar or self._lidar_asked, sweeps=self._sweeps)
 
     def close(self) -> None:
         """Closes the engine."""
@@ -136,6 +141,16 @@ def open_pipeline(
     bundle = open_bundle(bundle_path)
     engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
     return Pipeline(bundle.manifest, engine, rig, lidar=lidar)
+
+
+def _refuse_other_sweeps(contract: Contract, sweeps: int) -> None:
+    if contract.sweeps != sweeps:
+        raise GeometryError(
+            f"sweeps in a cloud for {contract.name}",
+            found=sweeps,
+            wanted=contract.sweeps,
+            remedy="it must see as many sweeps as it was trained with; data sets accumulate them, bags do not yet",
+        )
 
 
 def _refuse_other_signature(contract: Contract, engine: Engine) -> None:

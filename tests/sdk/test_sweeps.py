@@ -19,10 +19,14 @@ from understudy.datasets.opening import open_dataset
 from understudy.datasets.pandaset import LIDAR, PandasetSequence
 from understudy.datasets.pose_tracks import PoseTrack
 from understudy.datasets.sweeps import MultiSweep, accumulate
-from understudy.errors import FrameError, InputError
+from understudy.engines.model import OpenedModel
+from understudy.errors import FrameError, GeometryError, InputError
+from understudy.evaluation import evaluate_model
 from understudy.frame import Frame, PointCloud
+from understudy.pipeline import Pipeline
 from understudy.pose import Pose
 from understudy.rig import Lidar, Mounting, Rig
+from understudy.testing import FakeEngine, tiny_contract
 
 WORLD = np.random.default_rng(3).uniform(-40, 40, (300, 3))
 EGO_FROM_SENSOR = Pose.from_quaternion([0.9238795, 0, 0, 0.3826834], [0.9, 0.1, 1.8])
@@ -193,3 +197,27 @@ def test_deskewing_needs_times_and_poses():
     np.testing.assert_allclose(deskew(timed, still).points, timed.points, atol=1e-6)
     with pytest.raises(InputError, match="found one pose"):
         deskew(timed, PoseTrack(np.array([3.0]), (Pose.identity(),)))
+
+
+def counting(contract) -> tuple[FakeEngine, list[int]]:
+    """A network that says nothing and notes how many points it is shown."""
+    seen: list[int] = []
+
+    def answer(feeds):
+        seen.append(len(feeds["points"]))
+        return {"boxes": np.zeros((0, 7), np.float32), "scores": np.float32([]), "labels": np.int32([])}
+
+    return FakeEngine(contract, answer), seen
+
+
+def test_a_student_of_several_sweeps_is_shown_as_many_and_refused_fewer():
+    contract, drive = tiny_contract().model_copy(update={"sweeps": 3}), Drive()
+    wanted = [300, 600, 900, 900, 300, 600, 900, 900]
+    for data in (drive, MultiSweep(drive, 3)):
+        engine, seen = counting(contract)
+        evaluate_model(OpenedModel(contract, engine), data)
+        assert seen == wanted
+    with pytest.raises(GeometryError, match=r"sweeps in a cloud for tiny: found 1, wanted 3"):
+        Pipeline(contract, engine, drive.rig)
+    with pytest.raises(GeometryError, match=r"sweeps in a cloud for tiny: found 3, wanted 1"):
+        Pipeline(tiny_contract(), counting(tiny_contract())[0], drive.rig, sweeps=3)

@@ -47,7 +47,8 @@ class DataConfig(Config):
     out with `class_names` and `of`. Evaluations of a study count alike."""
     sweeps: int = Field(1, ge=1)
     """Sweeps in a cloud: its own and those before it, carried along by the ego's motion. Needs a data set with poses,
-    and a vehicle that accumulates alike: a bundle does not. Points keep their age, but no encoder looks at it yet."""
+    and a vehicle that accumulates alike: the contract carries the number; replay refuses such a bundle until it can.
+    Points keep their age, but no encoder looks at it yet."""
     max_frames: int | None = Field(None, gt=0)
     """Use only the first so many frames of the split."""
     min_points: int = Field(3, ge=0)
@@ -139,7 +140,13 @@ class Recipe(Config):
         classes = tuple(
             DetectedClass(name=name, score_threshold=self._threshold(name)) for name in detector.class_names
         )
-        return Contract(name=self.name, classes=classes, grid=detector.grid, input=detector.graph_input())
+        return Contract(
+            name=self.name,
+            classes=classes,
+            grid=detector.grid,
+            input=detector.graph_input(),
+            sweeps=self.data.sweeps,
+        )
 
     def _threshold(self, class_name: str) -> float:
         if isinstance(self.score_threshold, dict):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from understudy.bundle.manifest import Contract
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.selection import spread_evenly
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.engine import Engine
 from understudy.errors import InputError
 from understudy.pipeline import Feeds, Pipeline
@@ -60,14 +61,16 @@ class SampleFeeds:
     def __init__(self, contract: Contract, engine: Engine, dataset: Dataset, lidar: str | None = None) -> None:
         self._contract = contract
         self._engine = engine
-        self._dataset = dataset
+        self._dataset = with_sweeps(dataset, contract.sweeps, lidar)
         self._lidar = lidar
 
     def __call__(self, numbers: tuple[int, ...]) -> Iterator[Feeds]:
         """Feeds of the samples called by number, read one at a time."""
         for number in numbers:
             sample = self._dataset[number]
-            yield Pipeline(self._contract, self._engine, sample.rig, lidar=self._lidar).prepare(sample.frame)
+            sweeps = self._contract.sweeps
+            pipeline = Pipeline(self._contract, self._engine, sample.rig, lidar=self._lidar, sweeps=sweeps)
+            yield pipeline.prepare(sample.frame)
 
     def keys(self, numbers: tuple[int, ...]) -> tuple[str, ...]:
         """Names of the samples called by number."""

@@ -133,6 +133,8 @@ class Contract(Config):
     classes: tuple[DetectedClass, ...] = Field(min_length=1)
     grid: Grid
     input: Annotated[PointsInput | PillarsInput, Field(discriminator="kind")]
+    sweeps: int = Field(1, ge=1)
+    """Sweeps that a cloud must hold, its own and those before it carried along by the ego's motion."""
 
     @property
     def class_names(self) -> tuple[str, ...]:

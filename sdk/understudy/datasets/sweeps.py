@@ -82,6 +82,11 @@ class MultiSweep:
         self._num_sweeps, self._lidar, self._min_distance_m = num_sweeps, lidar, min_distance_m
 
     @property
+    def num_sweeps(self) -> int:
+        """How many sweeps a cloud holds at most."""
+        return self._num_sweeps
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Classes of the data set within."""
         return self._dataset.class_names
@@ -140,6 +145,17 @@ class MultiSweep:
                 ego_from_sensor = sample.rig.lidars[lidar].ego_from_sensor.pose()
                 sweeps.append(Sweep(sample.frame.clouds[lidar], _ego(sample) @ ego_from_sensor))
         return tuple(sweeps)
+
+
+def with_sweeps(dataset: Dataset, num_sweeps: int, lidar: str | None = None) -> Dataset:
+    """The data set with so many sweeps in a cloud; as it is where one is wanted or it holds as many already.
+
+    Raises:
+        InputError: as `MultiSweep`.
+    """
+    if num_sweeps == 1 or (isinstance(dataset, MultiSweep) and dataset.num_sweeps == num_sweeps):
+        return dataset
+    return MultiSweep(dataset, num_sweeps, lidar)
 
 
 def _ego(sample: Sample) -> Pose:

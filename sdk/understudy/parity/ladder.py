@@ -14,6 +14,7 @@ from understudy.bundle.manifest import Precision, Tolerance
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.selection import spread_evenly
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.opening import OpenedModel, open_engine, open_reference
 from understudy.errors import BundleError, InputError
 from understudy.parity.agreement import compare_boxes
@@ -139,12 +140,13 @@ def _compare(
 
 def _run(rung: Rung, dataset: Dataset, numbers: Sequence[int], lidar: str | None, track: Track) -> _Climb:
     opened = rung.open()
+    seen = with_sweeps(dataset, opened.contract.sweeps, lidar)
     keys: list[str] = []
     boxes: list[Boxes] = []
     with opened.engine as engine:
         for number in track(numbers, rung.name, total=len(numbers)):
-            sample = dataset[number]
-            pipeline = Pipeline(opened.contract, engine, sample.rig, lidar=lidar)
+            sample = seen[number]
+            pipeline = Pipeline(opened.contract, engine, sample.rig, lidar=lidar, sweeps=opened.contract.sweeps)
             keys.append(sample.key)
             boxes.append(pipeline(sample.frame))
         thresholds = tuple(entry.score_threshold for entry in opened.contract.classes)

@@ -17,7 +17,7 @@ import torch
 from understudy import __version__
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
-from understudy.datasets.sweeps import MultiSweep
+from understudy.datasets.sweeps import with_sweeps
 from understudy.errors import InputError
 from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
@@ -180,7 +180,7 @@ def refuse_unless_new_or_resumed(jobs: list[Job], data: str) -> None:
 def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
     """A run's network through the pipeline, on the split that was held out."""
     opened = open_torch_engine(run, threads=torch.get_num_threads())
-    dataset = with_sweeps(recipe, open_dataset(paths.data, paths.eval_split, recipe.data.classes))
+    dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
     with opened.engine:
         return evaluate_model(opened, dataset, subject=run.name, lidar=recipe.data.lidar, track=track)
 
@@ -193,7 +193,8 @@ def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clou
     """
     refuse_strange_classes(recipe, dataset)
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
-    clouds = Clouds(with_sweeps(recipe, dataset), recipe.data.lidar, reach_m, recipe.data.max_frames)
+    dataset = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
+    clouds = Clouds(dataset, recipe.data.lidar, reach_m, recipe.data.max_frames)
     if recipe.data.preload:
         clouds.preload(track)
     return clouds
@@ -292,11 +293,6 @@ def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector) -> None:
         if wanted != found:
             remedy = "train a teacher with the student's"
             raise InputError(f"teacher's {name}", found=found, wanted=wanted, remedy=remedy)
-
-
-def with_sweeps(recipe: Recipe, dataset: Dataset) -> Dataset:
-    """The data set with as many sweeps in a cloud as the recipe says."""
-    return dataset if recipe.data.sweeps == 1 else MultiSweep(dataset, recipe.data.sweeps, recipe.data.lidar)
 
 
 def refuse_strange_classes(recipe: Recipe, dataset: Dataset) -> None:
