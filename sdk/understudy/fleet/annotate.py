@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from understudy.bundle.manifest import Precision
 from understudy.errors import InputError, UnderstudyError
+from understudy.fleet.claims import Claims
 from understudy.fleet.executors import EXECUTORS, ExecutorName
 from understudy.fleet.inference import Annotator
 from understudy.fleet.merge import merge
@@ -20,6 +23,8 @@ from understudy.progress import Track, silent
 from understudy.rig import Rig
 
 _MOST_ROUNDS = 3
+_LOOK_EVERY_S, _LOOK_SHARE = 0.3, 20.0
+"""How often finished units are counted: a large folder on a network takes long to list."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ class AnnotateOptions:
             raise InputError("--workers", found=self.workers, wanted="1 or more")
         if not self.lease_s > 0:
             raise InputError("--lease", found=self.lease_s, wanted="more than 0 s")
+        if self.executor == "ray" and importlib.util.find_spec("ray") is None:
+            remedy = "pip install 'understudy[ray]'"
+            raise UnderstudyError("--executor ray", found="Ray not installed", wanted="the extra ray", remedy=remedy)
 
 
 @dataclass
@@ -157,11 +165,15 @@ def _run(store: Store, plan: Plan, options: AnnotateOptions, track: Track) -> No
     for _ in range(_MOST_ROUNDS):
         left = plan.keys - store.finished() - store.failed()
         if not left:
-            return
+            break
         running = EXECUTORS[options.executor](job, min(options.workers, len(left)))
         for _ in track(_ended(store, left, running), "annotating", len(left)):
             pass
-    left = plan.keys - store.finished() - store.failed()
+    ended = store.finished() | store.failed()
+    claims = Claims(store.root / "claims", options.lease_s)
+    claims.sweep(ended)
+    claims.close()
+    left = plan.keys - ended
     if left:
         found = f"{len(left)} units neither finished nor failed"
         raise UnderstudyError(f"{store.root}", found=found, remedy="run the same command again")
@@ -170,8 +182,13 @@ def _run(store: Store, plan: Plan, options: AnnotateOptions, track: Track) -> No
 def _ended(store: Store, keys: frozenset[str], running: Iterator[None]) -> Iterator[str]:
     """Each unit once, soon after it has ended."""
     seen: set[str] = set()
+    due_s = 0.0
     for _ in running:
+        started_s = time.monotonic()
+        if started_s < due_s:
+            continue
         new = ((store.finished() | store.failed()) & keys) - seen
         seen |= new
+        due_s = started_s + max(_LOOK_EVERY_S, _LOOK_SHARE * (time.monotonic() - started_s))
         yield from sorted(new)
     yield from sorted(((store.finished() | store.failed()) & keys) - seen)

@@ -1,10 +1,10 @@
 """Who computes which unit: lock files with a lease, for processes and for machines on a shared file system.
 
-A claim is the file `<key>.<attempt>`, made with O_EXCL, so that one of several contenders gets it. Its holder touches
-it every quarter of the lease. One that was not touched for a whole lease, or whose process is known to be gone, is
-dead: the next worker makes `<key>.<attempt + 1>`. The highest attempt is the claim; no living claim is ever removed by
-another, so two workers cannot undo each other. Both times of a lease come from the file system's clock (a file touched
-now against the claim's), so that the machines' own clocks do not matter.
+A claim is the file `<key>.<attempt>`, made so that one of several contenders gets it (a link, or O_EXCL). Its holder
+touches it every quarter of the lease. One that was not touched for a whole lease, or whose process is known to be gone,
+is dead: the next worker makes `<key>.<attempt + 1>`. The highest attempt is the claim; no living claim is ever removed
+by another, so two workers cannot undo each other. Both times of a lease come from the file system's clock (a file
+touched now against the claim's), so that the machines' own clocks do not matter.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -90,12 +91,34 @@ class Claims:
             return None
         path = _claim_path(self._folder, key, newest + 1)
         try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            self._make(path)
         except FileExistsError:
             return None
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(_this_process(), stream)
         return Claim(path, key, newest + 1, self._lease_s)
+
+    def _make(self, path: Path) -> None:
+        """The claim with its holder's name in one step, so that nobody is killed in between; else in two."""
+        text = json.dumps(_this_process())
+        named = self._folder / f".clock-{uuid.uuid4().hex}"
+        named.write_text(text, encoding="utf-8")
+        try:
+            os.link(named, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        finally:
+            named.unlink()
+
+    def sweep(self, ended: Collection[str]) -> None:
+        """Removes what workers left that were killed: dead claims on units that have ended, and clocks of old."""
+        now_s = self._now_s()
+        for path in [*self._folder.glob(".clock-*"), *self._folder.glob("*.*[0-9]")]:
+            is_clock, key = path.name.startswith("."), path.name.rpartition(".")[0]
+            with suppress(FileNotFoundError):
+                if now_s - path.stat().st_mtime > self._lease_s if is_clock else key in ended and self._is_dead(path):
+                    path.unlink()
 
     def close(self) -> None:
         """Removes the file that tells the time."""

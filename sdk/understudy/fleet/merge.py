@@ -103,10 +103,10 @@ def merge(store: Store, plan: Plan, *, bags: bool = False, track: Track = silent
     Raises:
         UnderstudyError: when a file cannot be written.
     """
-    merged, failures = [], []
+    merged, failures, failed = [], [], store.failed()
     for source in track(plan.sources, "merging", len(plan.sources)):
         try:
-            merged.append(_merged(store, plan, source, bags))
+            merged.append(_merged(store, plan, source, failed, bags))
         except UnderstudyError as error:
             failures.append(MergeFailure(source=source.name, path=source.path, error=str(error)))
     index = DetectionsIndex(
@@ -121,8 +121,7 @@ def merge(store: Store, plan: Plan, *, bags: bool = False, track: Track = silent
     return Merged(index=index, failures=tuple(failures))
 
 
-def _merged(store: Store, plan: Plan, source: Source, bags: bool) -> MergedSource:
-    failed = store.failed()
+def _merged(store: Store, plan: Plan, source: Source, failed: set[str], bags: bool) -> MergedSource:
     units = plan.units_of(source)
     for unit in units:
         if unit.key in failed:

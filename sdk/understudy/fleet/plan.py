@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -89,13 +90,24 @@ class Plan(Config):
 
     def source(self, name: str) -> Source:
         """The source of a name."""
-        return next(source for source in self.sources if source.name == name)
+        return self._by_name[name]
 
     def units_of(self, source: Source) -> tuple[Unit, ...]:
         """Its units in order."""
-        return tuple(unit for unit in self.units if unit.source == source.name)
+        return tuple(self._by_source[source.name])
 
-    @property
+    @cached_property
+    def _by_name(self) -> dict[str, Source]:
+        return {source.name: source for source in self.sources}
+
+    @cached_property
+    def _by_source(self) -> dict[str, list[Unit]]:
+        units: dict[str, list[Unit]] = {source.name: [] for source in self.sources}
+        for unit in self.units:
+            units[unit.source].append(unit)
+        return units
+
+    @cached_property
     def keys(self) -> frozenset[str]:
         """Keys of all units."""
         return frozenset(unit.key for unit in self.units)

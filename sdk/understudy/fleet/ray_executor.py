@@ -14,6 +14,7 @@ from understudy.fleet.store import Store
 from understudy.fleet.worker import Job, UnitWorker
 
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024
+_BLOCKS_PER_WORKER = 64
 
 
 class _Mapper:
@@ -24,7 +25,7 @@ class _Mapper:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         units = self._worker.plan.units
-        outcomes = [self._worker.attempt(units[int(number)]) for number in batch["unit"]]
+        outcomes = [self._worker.wait_for(units[int(number)]) for number in batch["unit"]]
         return {"unit": batch["unit"], "outcome": outcomes}
 
 
@@ -41,7 +42,8 @@ def run(job: Job, workers: int) -> Iterator[None]:
     try:
         ended = store.finished() | store.failed()
         numbers = [number for number, unit in enumerate(store.plan().units) if unit.key not in ended]
-        rows = ray.data.from_items([{"unit": number} for number in numbers], override_num_blocks=len(numbers) or 1)
+        num_blocks = max(1, min(len(numbers), _BLOCKS_PER_WORKER * workers))
+        rows = ray.data.from_items([{"unit": number} for number in numbers], override_num_blocks=num_blocks)
         actors = ray.data.ActorPoolStrategy(size=min(workers, len(numbers) or 1))
         mapped = rows.map_batches(_Mapper, fn_constructor_args=(job,), batch_size=1, num_cpus=1, compute=actors)
         for _ in mapped.iter_batches(batch_size=1):

@@ -49,15 +49,15 @@ def make_plan(
     """
     found = [place for path in paths for place in _places(path)]
     rigs = {} if rig is None else {rig.hash: rig}
-    sources: list[Source] = []
+    sources: dict[str, Source] = {}
     units: list[Unit] = []
     for path in track(list(dict.fromkeys(found)), "planning", len(set(found))):
         source, slices = _bag(path, settings, rig, rigs) if _is_bag(path) else _dataset(path, settings)
         _refuse_twice(source, sources)
-        sources.append(source)
+        sources[source.name] = source
         units += [unit_of(model, settings, source, first, after) for first, after in slices]
-    _refuse_if_all_fail(sources)
-    plan = Plan(model=model, settings=settings, sources=tuple(sources), units=tuple(units))
+    _refuse_if_all_fail(list(sources.values()))
+    plan = Plan(model=model, settings=settings, sources=tuple(sources.values()), units=tuple(units))
     return Planned(plan=plan, rigs=rigs)
 
 
@@ -177,10 +177,9 @@ def _name(path: Path, identity: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', path.stem)}-{identity[:_NAME_HASH]}"
 
 
-def _refuse_twice(source: Source, earlier: Sequence[Source]) -> None:
-    same: Mapping[str, Source] = {entry.name: entry for entry in earlier}
-    if source.name in same:
-        found = f"the same contents as {same[source.name].path}"
+def _refuse_twice(source: Source, earlier: Mapping[str, Source]) -> None:
+    if source.name in earlier:
+        found = f"the same contents as {earlier[source.name].path}"
         raise InputError(source.path, found=found, wanted="each bag once", remedy="leave one of them out")
 
 

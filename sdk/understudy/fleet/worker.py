@@ -71,6 +71,16 @@ class UnitWorker:
         with claim:
             return "ended" if self._store.is_ended(unit.key) else self._compute(annotator, unit, claim)
 
+    def ended(self) -> set[str]:
+        """Keys of the units that are finished or failed now."""
+        return self._store.finished() | self._store.failed()
+
+    def wait_for(self, unit: Unit) -> Outcome:
+        """Attempts a unit until it has ended, here or elsewhere."""
+        while (outcome := self.attempt(unit)) == "busy":
+            time.sleep(_POLL_S)
+        return outcome
+
     def close(self) -> None:
         """Closes the engine."""
         self._claims.close()
@@ -136,7 +146,8 @@ def work(job: Job, goes_on: Callable[[], bool] = lambda: True) -> Iterator[Outco
         What came of each attempt; "busy" while waiting.
     """
     with UnitWorker(job) as worker:
-        pending = list(worker.plan.units)
+        ended = worker.ended()
+        pending = [unit for unit in worker.plan.units if unit.key not in ended]
         while pending:
             busy = []
             for unit in pending:

@@ -17,6 +17,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two bags with a rig each."""
     folder = tmp_path_factory.mktemp("fleet")
-    write_bag(folder / "monday", seed=1, num=30)
-    write_bag(folder / "tuesday", seed=2, num=18)
+    write_bag(folder / "monday", seed=1, num=18)
+    write_bag(folder / "tuesday", seed=2, num=12)
     return folder

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -88,23 +89,24 @@ class TestResuming:
         process.wait()
         before = {file.name: file.read_bytes() for file in (out / "units").glob("[0-9a-f]*")}
         done = len(Store(out).finished())
-        assert 5 <= done < 48
+        assert 5 <= done < 30
         assert not (out / "detections" / "index.json").exists()
 
         summary = run(fleet, bundle, out, workers=2, bags=True)
         assert summary.num_before == done
-        assert sum(worker.units for worker in summary.workers) == 48 - done
+        assert sum(worker.units for worker in summary.workers) == 30 - done
         assert run_files(out) == run_files(uninterrupted)
         finished = before.keys() & {f"{key}.json" for key in Store(out).finished()}
         assert all((out / "units" / name).read_bytes() == before[name] for name in finished)
-        assert finishes(out).keys() == Store(out).plan().keys
+        # A worker may have been killed between a unit's record and its line in the journal.
         assert set(finishes(out).values()) == {1}
+        assert len(Store(out).plan().keys - finishes(out).keys()) <= 2
         assert not [entry for entry in (out / "claims").iterdir() if not entry.name.startswith(".clock")]
 
     def test_a_second_run_computes_nothing(self, fleet: Path, bundle: Path, uninterrupted: Path) -> None:
         files = run_files(uninterrupted)
         summary = run(fleet, bundle, uninterrupted, bags=True)
-        assert (summary.num_before, summary.workers) == (48, ())
+        assert (summary.num_before, summary.workers) == (30, ())
         assert run_files(uninterrupted) == files
         assert set(finishes(uninterrupted).values()) == {1}
 
@@ -116,7 +118,7 @@ class TestResuming:
         assert (first.wait(60), second.wait(60)) == (0, 0)
         assert run_files(out) == run_files(uninterrupted)
         assert set(finishes(out).values()) == {1}
-        assert len(finishes(out)) == 48
+        assert len(finishes(out)) == 30
 
     def test_damaged_results_are_computed_again(
         self, fleet: Path, bundle: Path, uninterrupted: Path, tmp_path: Path
@@ -130,7 +132,7 @@ class TestResuming:
         (out / "units" / f"{second}.npz").unlink()
         (out / "units" / f"{third}.json").write_text("{")
         summary = run(fleet, bundle, out, bags=True)
-        assert (summary.num_damaged, summary.num_before) == (3, 45)
+        assert (summary.num_damaged, summary.num_before) == (3, 27)
         assert run_files(out) == run_files(uninterrupted)
         again = {key for key, count in finishes(out).items() if count == 2}
         assert again == {first, second, third}
@@ -160,8 +162,8 @@ class TestResults:
         assert source.num_boxes == replayed.num_detections > 0
         assert detections_digest(uninterrupted / "bags" / source.name) == replayed.digest
         detections = detections_of(uninterrupted, source)
-        assert len(detections) == source.read == source.used == 30
-        assert [sweep.stamp_ns for sweep in detections.sweeps] == [(1000 + 100 * n) * 10**6 for n in range(30)]
+        assert len(detections) == source.read == source.used == 18
+        assert [sweep.stamp_ns for sweep in detections.sweeps] == [(1000 + 100 * n) * 10**6 for n in range(18)]
 
     @pytest.mark.parametrize("sweeps_per_unit", [7, 200])
     def test_the_same_however_it_is_cut(
@@ -248,7 +250,7 @@ class TestRefusals:
         shutil.copytree(uninterrupted, out)
         shutil.copytree(fleet, moved)
         summary = run(moved, bundle, out)
-        assert summary.num_before == 48
+        assert summary.num_before == 30
         assert {Path(row.path).parent for row in read_index(out).sources} == {moved}
 
     def test_a_new_bag_extends_the_plan_only_on_request(self, bundle: Path, tmp_path: Path) -> None:
@@ -343,6 +345,13 @@ class TestRefusals:
 
 
 class TestRay:
+    def test_without_ray_it_says_what_to_install(self, fleet: Path, bundle: Path, tmp_path: Path) -> None:
+        if find_spec("ray") is not None:
+            pytest.skip("Ray is installed")
+        with pytest.raises(UnderstudyError, match=r"understudy\[ray\]"):
+            run(fleet, bundle, tmp_path / "out", executor="ray")
+        assert not (tmp_path / "out").exists()
+
     def test_the_same_bytes_through_ray(self, fleet: Path, bundle: Path, uninterrupted: Path, tmp_path: Path) -> None:
         pytest.importorskip("ray", reason="Ray is not installed: pip install 'understudy[ray]'")
         run(fleet, bundle, tmp_path / "out", workers=2, executor="ray", bags=True)

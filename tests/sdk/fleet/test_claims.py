@@ -124,3 +124,14 @@ def test_the_clock_file_goes_with_its_worker(tmp_path: Path) -> None:
     assert mine.take("unit") is None
     mine.close()
     assert [entry.name for entry in tmp_path.iterdir()] == ["unit.1"]
+
+
+def test_sweeping_takes_only_what_is_dead_and_ended(tmp_path: Path) -> None:
+    for name, age_s in (("old.1", 2 * LEASE_S), ("ended.2", 2 * LEASE_S), ("fresh.1", 0)):
+        of_another_machine(tmp_path, age_s, name)
+    (tmp_path / ".clock-gone").touch()
+    os.utime(tmp_path / ".clock-gone", (1, 1))
+    mine = claims(tmp_path)
+    mine.sweep({"ended", "fresh"})
+    mine.close()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["fresh.1", "old.1"]
