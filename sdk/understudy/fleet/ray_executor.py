@@ -7,9 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import ray
-import ray.data
-
 from understudy.fleet.store import Store
 from understudy.fleet.worker import Job, UnitWorker
 
@@ -35,6 +32,9 @@ def run(job: Job, workers: int) -> Iterator[None]:
     Ray is started with `workers` CPUs, no dashboard and a small object store where it does not run already
     (RAY_ADDRESS names a cluster), and stopped again by who started it.
     """
+    import ray
+    import ray.data
+
     store = Store(job.folder)
     was_running = ray.is_initialized()
     if not was_running:
@@ -54,6 +54,9 @@ def run(job: Job, workers: int) -> Iterator[None]:
 
 
 def _start(workers: int) -> None:
+    import ray
+    import ray.data
+
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
