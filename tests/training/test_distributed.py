@@ -123,6 +123,22 @@ def test_shards_are_read_a_few_at_a_time():
     assert shards_of(object(), 3) is None
 
 
+def test_shards_decide_the_order_of_a_training(tmp_path):
+    class InShards(MadeUpDataset):
+        def shard_of(self, index: int) -> int:
+            return index // 2
+
+    from understudy_training.distillation.study import load_clouds
+
+    recipe = recipe_of({"schedule": {"epochs": 1}})
+    clouds = load_clouds(recipe, InShards(12))
+    np.testing.assert_array_equal(clouds.shards, np.arange(12) // 2)
+    fit(recipe, clouds, tmp_path / "sharded")
+    fit(recipe, load_clouds(recipe, MadeUpDataset(12)), tmp_path / "plain")
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("sharded", "plain")]
+    assert weights[0] != weights[1]
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     recipe = recipe_of({"data": {"batch_size": 3}, "schedule": {"epochs": 1, "accumulate": 2}})
     with pytest.raises(RecipeError, match="multiple of 2"):

@@ -106,6 +106,8 @@ class Clouds:
         self.dataset, self.lidar, self.reach_m = dataset, lidar, reach_m
         self.num_frames = min(len(dataset), max_frames or len(dataset))
         self.kept: list[LabelledCloud] | None = None
+        self.shards: NDArray[np.int64] | None = None
+        """`(num_frames,)`: file that holds each frame, for an order that reads one after the other; None as one likes."""
 
     def __len__(self) -> int:
         return self.num_frames

@@ -28,6 +28,7 @@ from understudy_training.fitting import FitOptions, Teaching, fit, usable_precis
 from understudy_training.ledger import Ledger, Role, facts_of_run
 from understudy_training.loop.launch import launch_of
 from understudy_training.loop.options import Interval
+from understudy_training.loop.order import shards_of
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
@@ -122,7 +123,8 @@ def study(
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
     dataset = open_dataset(paths.data, paths.split, recipe.data.classes)
-    refuse_unless_new_or_resumed(jobs, dataset.fingerprint)
+    swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
+    refuse_unless_new_or_resumed(jobs, swept.fingerprint)
     make_teacher(recipe, detector, load_clouds(recipe, dataset), paths, options, track)
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
@@ -193,8 +195,9 @@ def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clou
     """
     refuse_strange_classes(recipe, dataset)
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
-    dataset = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
-    clouds = Clouds(dataset, recipe.data.lidar, reach_m, recipe.data.max_frames)
+    swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
+    clouds = Clouds(swept, recipe.data.lidar, reach_m, recipe.data.max_frames)
+    clouds.shards = shards_of(dataset, len(clouds))
     if recipe.data.preload:
         clouds.preload(track)
     return clouds

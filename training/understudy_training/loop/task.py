@@ -16,7 +16,7 @@ from understudy_training.distillation.distiller import Distiller, answers_of
 from understudy_training.distillation.teacher_cache import Teacher
 from understudy_training.loop import ranks
 from understudy_training.loop.loading import Part, StepLoader
-from understudy_training.loop.order import StepSampler, divide, shards_of
+from understudy_training.loop.order import StepSampler, divide
 from understudy_training.losses import detection_counts, detection_loss
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
@@ -92,7 +92,7 @@ class DetectionTask(lightning.LightningModule):
         collate = Collate(self.detector.collate, config.class_names, config.grid, data.min_points)
         num_frames, parts = len(self.views), self.recipe.schedule.accumulate
         division = divide(data.batch_size, num_frames, parts, self.trainer.world_size, self.trainer.global_rank)
-        shards = shards_of(self.views.clouds.dataset, num_frames)
+        shards = self.views.clouds.shards
         sampler = StepSampler(num_frames, self.views.seed, division, lambda: self.global_step, shards)
         return StepLoader(self.views, collate, sampler, workers=data.workers, prefetch=data.prefetch)
 
