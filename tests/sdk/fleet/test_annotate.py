@@ -342,6 +342,9 @@ class TestRefusals:
         assert "/tf_static" in str(summary.sources[0].problem)
         with pytest.raises(UnderstudyError, match="height above the road"):
             annotate([fleet], bundle, tmp_path / "other", rig=simple_rig(height_m=-1.0))
+        with pytest.raises(UnderstudyError, match="precision int8"):
+            annotate([fleet], bundle, tmp_path / "other", precision="int8")
+        assert not (tmp_path / "other").exists()
 
 
 class TestRay:
