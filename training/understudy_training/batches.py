@@ -107,7 +107,7 @@ class Clouds:
         self.num_frames = min(len(dataset), max_frames or len(dataset))
         self.kept: list[LabelledCloud] | None = None
         self.shards: NDArray[np.int64] | None = None
-        """`(num_frames,)`: file that holds each frame, for an order that reads one after the other; None as one likes."""
+        """`(num_frames,)`: file that holds each frame, for an order that reads file after file; None without."""
 
     def __len__(self) -> int:
         return self.num_frames
