@@ -16,15 +16,15 @@ fi
 rm -rf "$OUT" && mkdir -p "$OUT" && touch "$OUT/.demo"
 SCENES="$OUT/scenes" RUNS="$OUT/runs" STUDENT="$OUT/runs/student-seed${SEEDS%%,*}"
 
-say "1/7  Scenes: many short drives to learn from, and one longer drive with a camera to replay"
+say "1/8  Scenes: many short drives to learn from, and one longer drive with a camera to replay"
 run understudy scenes "$SCENES" --drives 288 --frames 2 --val-drives 48 --range-m 45 --no-camera --seed 7
 run understudy scenes "$OUT/drive" --drives 2 --frames 40 --val-drives 1 --seed 8
 
-say "2/7  Teacher, students, controls"
+say "2/8  Teacher, students, controls"
 run understudy train demo-teacher --data "$SCENES" --out "$RUNS/teacher"
 run understudy distill demo-student --teacher "$RUNS/teacher" --data "$SCENES" --out "$RUNS" --seeds "$SEEDS" --jobs 2
 
-say "3/7  One ONNX from raw points to boxes, quantized, packed, compiled"
+say "3/8  One ONNX from raw points to boxes, quantized, packed, compiled"
 run understudy export "$STUDENT" --out "$OUT/export"
 run understudy quantize "$OUT/export" --data "$SCENES" --frames 32
 run understudy pack "$OUT/export" --out "$OUT/bundle" --ledger "$RUNS/ledger.json"
@@ -35,12 +35,12 @@ else
 fi
 run understudy inspect "$OUT/bundle"
 
-say "4/7  Parity: torch, ONNX FP32, ONNX INT8 and its CPU twin, box against box"
+say "4/8  Parity: torch, ONNX FP32, ONNX INT8 and its CPU twin, box against box"
 PARITY=0
 run understudy compare "$OUT/bundle" --data "$SCENES" --reference "$STUDENT" --json "$OUT/parity.json" || PARITY=$?
 [ "$PARITY" -le 1 ] || exit "$PARITY"
 
-say "5/7  A drive as a rosbag, replayed through the bundle"
+say "5/8  A drive as a rosbag, replayed through the bundle"
 run understudy record "$OUT/drive" "$OUT/bags/scenes" --split val
 replay scenes
 REPLAYS=(--replay "$OUT/replayed/scenes")
@@ -56,14 +56,20 @@ else
   echo "no real recordings at $DATA: set UNDERSTUDY_DATA to replay KITTI and PandaSet as well"
 fi
 
-say "6/7  Latency, points to boxes: the teacher in FP32, the student in FP32 and in INT8"
+say "6/8  A recording as a data set: the bag's key frames, labeled by the teacher, checked, counted, drawn"
+run understudy dataset from-bag "$OUT/bags/scenes" --teacher "$RUNS/teacher" --out "$OUT/recorded"
+run understudy dataset check "$OUT/recorded"
+run understudy dataset stats "$OUT/recorded" --out "$OUT/statistics"
+run understudy dataset show "$OUT/recorded" --frames 2 --range 30 --out "$OUT/pictures"
+
+say "7/8  Latency, points to boxes: the teacher in FP32, the student in FP32 and in INT8"
 run understudy export "$RUNS/teacher" --out "$OUT/teacher-export"
 run understudy pack "$OUT/teacher-export" --out "$OUT/teacher-bundle"
 run understudy latency "$OUT/teacher-bundle" --data "$SCENES" --frames 50 --json "$OUT/latency-teacher.json"
 run understudy latency "$OUT/bundle" --data "$SCENES" --precision fp32 --json "$OUT/latency-fp32.json"
 run understudy latency "$OUT/bundle" --data "$SCENES" --json "$OUT/latency.json"
 
-say "7/7  The ledger and the report"
+say "8/8  The ledger and the report"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision uint8 --out "$OUT/uint8.json"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision int8 --out "$OUT/int8.json"
 ROW="student, seed ${SEEDS%%,*}"

@@ -90,6 +90,19 @@ def test_each_rule_drops_its_own_and_the_first_reason_counts() -> None:
     assert judge(tracked, [], PseudoRules(min_scores={"car": 0.95})) == ["score"] * 7
 
 
+def test_one_place_gets_one_label_whatever_the_classes_say() -> None:
+    geometry = np.float32(
+        [[10, 0, 1, 1, 1, 2, 0], [10, 0.1, 1, 1, 1, 2, 0], [10, 0.2, 1, 1, 1, 2, 0], [20, 0, 1, 1, 1, 2, 0]]
+    )
+    scores, counts = np.float32([0.6, 0.9, 0.7, 0.5]), np.int32([9, 9, 9, 9])
+    boxes = Boxes(geometry, np.int32([0, 1, 0, 0]), NAMES, scores=scores, num_points=counts)
+    tracked = Tracked(boxes, np.zeros(4, bool), np.int32([9, 9, 9, 9]))
+    assert judge(tracked, [], PseudoRules()) == ["same place", "kept", "same place", "kept"]
+    assert judge(tracked, [], PseudoRules(same_place_iou=0.95)) == ["kept"] * 4
+    certain = PseudoRules(min_scores={NAMES[1]: 0.95})
+    assert judge(tracked, [], certain) == ["same place", "score", "kept", "kept"]
+
+
 def _noisy(truths: dict[int, Boxes], rng: np.random.Generator) -> Detector:
     """Finds 95 % of what is there, a little off, and now and then something that is not: of that some is real clutter
     that stays where it is for a moment, and none is seen again in a changed view."""

@@ -106,9 +106,9 @@ def judged_lines(judged: Mapping[tuple[str, str], int], teacher: str) -> Iterato
     """A teacher's boxes by class: kept, and dropped for each reason."""
     heads = (KEPT, *REASONS)
     yield _cut(f"boxes of {teacher} in key frames")
-    yield f"  {'class':<24}" + "".join(f"{head:>14}" for head in heads)
+    yield f"  {'class':<18}" + "".join(f"{head:>13}" for head in heads)
     for name in sorted({name for name, _ in judged}):
-        yield f"  {_cut(name, 24):<24}" + "".join(f"{judged.get((name, head), 0):>14}" for head in heads)
+        yield f"  {_cut(name, 18):<18}" + "".join(f"{judged.get((name, head), 0):>13}" for head in heads)
 
 
 def _cut(text: str, width: int = _WIDTH) -> str:

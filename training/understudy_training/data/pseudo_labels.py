@@ -27,7 +27,7 @@ from understudy.tracking_drive import Seen, Tracked, track_drive
 
 Detector = Callable[[Frame], Boxes]
 KEPT = "kept"
-REASONS = ("score", "short track", "few points", "inconsistent")
+REASONS = ("score", "short track", "few points", "inconsistent", "same place")
 """Why a box is dropped, in the order in which it is asked; the first reason counts."""
 
 
@@ -48,6 +48,8 @@ class PseudoRules(Config):
     """Overlap from above with a box of the same class that a changed view must show; 0 asks for no views."""
     agreeing_views: int = Field(1, ge=1)
     """Changed views that must show it; as many as there are at most."""
+    same_place_iou: float = Field(0.5, gt=0, le=1)
+    """Of two labels that overlap so much from above, whatever their classes, the one with the lower score goes."""
     mirrored: bool = True
     """Whether one view is mirrored left to right."""
     turned_deg: float = 10.0
@@ -180,7 +182,21 @@ def judge(tracked: Tracked, views: Sequence[Boxes], rules: PseudoRules) -> list[
     )
     speaks = np.stack([np.zeros(len(boxes), bool), *against], axis=1)
     first = np.argmax(speaks, axis=1)
+    first[_beaten(boxes, first == 0, rules.same_place_iou)] = 1 + REASONS.index("same place")
     return [(KEPT, *REASONS)[place] for place in first]
+
+
+def _beaten(boxes: Boxes, kept: NDArray[np.bool_], iou: float) -> NDArray[np.int64]:
+    """Rows of kept boxes that stand where a kept one of higher score stands (of equals the first)."""
+    assert boxes.scores is not None
+    rows = np.flatnonzero(kept)
+    rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
+    overlaps = np.triu(bev_iou(boxes.geometry[rows], boxes.geometry[rows]) >= iou, k=1)
+    stays = np.ones(len(rows), bool)
+    for better in range(len(rows)):
+        if stays[better]:
+            stays &= ~overlaps[better]
+    return rows[~stays]
 
 
 def _best_overlaps(boxes: Boxes, view: Boxes) -> NDArray[np.float64]:
