@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from understudy.bundle.manifest import Contract
 from understudy.cli import build_app
+from understudy.configuration import read_config, write_yaml
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
@@ -118,8 +121,15 @@ def test_the_recipes_sweeps_reach_training_and_evaluation(data, teacher, tmp_pat
     assert sizes[0] == 1
     np.testing.assert_allclose(sizes[1:], 2, atol=0.1)
     assert clouds.dataset.fingerprint != plain.dataset.fingerprint
-    evaluation = evaluate_run(teacher, swept, StudyPaths(teacher, data, tmp_path / "out"))
+    run = Path(shutil.copytree(teacher, tmp_path / "run"))
+    write_yaml(run / "contract.yaml", read_config(run / "contract.yaml", Contract).model_copy(update={"sweeps": 2}))
+    evaluation = evaluate_run(run, swept, StudyPaths(teacher, data, tmp_path / "out"))
     assert evaluation.data == MultiSweep(open_dataset(data, "val"), 2).fingerprint
+    assert swept.contract().sweeps == 2
+    with pytest.raises(InputError, match="teacher's sweeps in a cloud: found 1, wanted 2"):
+        study(
+            recipe(data={"sweeps": 2}, distillation=TERMS), StudyPaths(teacher, data, tmp_path / "out"), StudyOptions()
+        )
 
 
 def test_the_verb_evaluate_takes_a_class_map(data, teacher, tmp_path):

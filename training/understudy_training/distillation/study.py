@@ -117,8 +117,8 @@ def study(
             the same name is there; when resuming, if there is nothing to resume or it was begun with something else.
     """
     refuse_several_processes()
-    detector, _ = load_detector(paths.teacher)
-    refuse_unless_comparable(recipe, detector)
+    detector, contract = load_detector(paths.teacher)
+    refuse_unless_comparable(recipe, detector, contract.sweeps)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
@@ -284,8 +284,14 @@ def ask_about_everything(
         cached.remember(collate([views[place] for place in batch]))
 
 
-def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector) -> None:
-    """Raises InputError unless the teacher's output maps lie on the student's, class by class."""
+def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector, sweeps: int = 1) -> None:
+    """Raises InputError unless the teacher's output maps lie on the student's, class by class, and it saw such clouds.
+
+    Args:
+        recipe: of the student.
+        teacher: its detector.
+        sweeps: in a cloud when it was trained; it is shown the student's clouds.
+    """
     student, taught = recipe.detector_config(), teacher.config
     if recipe.distillation is None:
         raise InputError(
@@ -296,6 +302,9 @@ def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector) -> None:
         if wanted != found:
             remedy = "train a teacher with the student's"
             raise InputError(f"teacher's {name}", found=found, wanted=wanted, remedy=remedy)
+    if sweeps != recipe.data.sweeps:
+        remedy = "the teacher is shown the student's clouds: train one with as many"
+        raise InputError("teacher's sweeps in a cloud", found=sweeps, wanted=recipe.data.sweeps, remedy=remedy)
 
 
 def refuse_strange_classes(recipe: Recipe, dataset: Dataset) -> None:
