@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from understudy.datasets.kitti import KittiDataset
@@ -28,6 +30,17 @@ def test_real_folders_are_recognized(data_root, folder, kind, length):
     assert len(dataset) == length
     assert len(dataset.fingerprint) == 64
     assert dataset.class_names == ("car", "truck", "pedestrian", "cyclist")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["kitti/raw/2011_09_26/2011_09_26_drive_unknown_sync", "rangeview/ika_vlp32"])
+def test_the_folder_one_stands_in_has_its_name_and_parent(data_root, folder, monkeypatch):
+    whole = open_dataset(data_root.resolve() / folder)
+    monkeypatch.chdir(data_root / folder)
+    here = open_dataset(Path())
+    assert here.place(0) == whole.place(0)
+    assert here.place(0).drive == Path(folder).name
+    assert here.fingerprint == whole.fingerprint
 
 
 @pytest.mark.data

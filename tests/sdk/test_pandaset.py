@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from understudy.converters.class_maps import ClassMap
-from understudy.datasets.pandaset import EGO_FROM_SENSOR, LIDAR, PandasetSequence, read_arrays
+from understudy.datasets.pandaset import EGO_FROM_SENSOR, LIDAR, PandasetSequence
+from understudy.datasets.pandaset_tables import read_arrays
 from understudy.datasets.pose_tracks import PoseTrack
 from understudy.errors import InputError
 from understudy.pose import Pose
@@ -145,3 +147,27 @@ def test_class_maps_decide_what_counts_and_frames_are_of_one_drive(data_root, se
     assert [place.stamp_ns for place in places] == [sequence[index].frame.stamp_ns for index in range(4)]
     with pytest.raises(InputError, match="class map official of pandaset: found no such map, wanted understudy"):
         PandasetSequence(data_root / "pandaset" / "002", classes="official")
+
+
+@pytest.mark.data
+def test_fingerprint_follows_every_file_that_a_sample_is_made_of(data_root, tmp_path):
+    copy = tmp_path / "002"
+    shutil.copytree(data_root / "pandaset" / "002", copy, copy_function=os.symlink)
+    before = PandasetSequence(copy).fingerprint
+    for name in (
+        *("lidar/40.npz", "lidar/poses.json", "lidar/timestamps.json", "camera/front_camera/40.jpg"),
+        *(
+            "camera/front_camera/intrinsics.json",
+            "camera/front_camera/poses.json",
+            "camera/front_camera/timestamps.json",
+        ),
+        *("annotations/cuboids/40.json", "annotations/semseg/40.npz", "annotations/semseg/classes.json"),
+    ):
+        file = copy / name
+        original = file.readlink()
+        file.unlink()
+        file.write_bytes(original.read_bytes() + b" ")
+        assert PandasetSequence(copy).fingerprint != before, name
+        file.unlink()
+        file.symlink_to(original)
+    assert PandasetSequence(copy).fingerprint == before

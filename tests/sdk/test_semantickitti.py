@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,22 @@ def test_poses_turn_with_the_lidar_not_with_the_camera(sequence):
     assert turned.yaw_rad == pytest.approx(np.pi / 2)
     camera = EGO_FROM_LIDAR.apply(np.array([0.27, 0.0, -0.08]))
     np.testing.assert_allclose(turned.apply(camera), camera, atol=1e-9, err_msg="the camera stays where it was")
+
+
+def test_poses_of_the_official_layout_are_found_from_wherever_it_is_opened(sequence, monkeypatch):
+    """KITTI odometry ships `dataset/poses/NN.txt`, outside of the sequence's own folder."""
+    dataset = sequence.parent.parent
+    (dataset / "poses").mkdir()
+    (sequence / "poses.txt").rename(dataset / "poses" / "08.txt")
+    monkeypatch.chdir(sequence.parent)
+    fingerprints = set()
+    for place in (dataset.parent, dataset, sequence.parent, sequence, Path("08"), Path("../sequences")):
+        opened = open_dataset(place)
+        np.testing.assert_allclose(opened[1].frame.world_from_ego.translation_m, [2, 0, 0], atol=1e-12)
+        fingerprints.add(opened.fingerprint)
+    (dataset / "poses" / "08.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 1 0 0 0 0 1 3\n")
+    assert len(fingerprints) == 1, "the same data, whatever the folder above is called"
+    assert open_dataset(sequence).fingerprint not in fingerprints
 
 
 def test_splits_are_the_official_sequences(tmp_path):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -83,15 +84,23 @@ def read_text(path: Path) -> str:
 def fingerprint(root: Path, bulky: Iterable[Path], descriptions: Iterable[Path]) -> str:
     """SHA-256 over the names and sizes of bulky files, and over the names and contents of descriptions.
 
+    Names are relative to `root`, so that a data set that was moved keeps its fingerprint; files may lie outside.
+
     Raises:
         InputError: when a file is missing.
     """
     digest = hashlib.sha256()
     try:
-        for path in sorted(bulky):
-            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
-        for path in sorted(descriptions):
-            digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+        for name, path in _by_name(root, bulky):
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
+        for name, path in _by_name(root, descriptions):
+            digest.update(f"{name}\n".encode() + path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}", found="no such file") from None
     return digest.hexdigest()
+
+
+def _by_name(root: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
+    """Each file with its name as seen from the root, in the order of names."""
+    named = sorted((PurePath(os.path.relpath(path, root)), path) for path in paths)
+    return [(name.as_posix(), path) for name, path in named]

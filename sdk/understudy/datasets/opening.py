@@ -41,6 +41,9 @@ def open_dataset(path: Path, split: str | None = None, classes: ClassChoice | No
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
         raise InputError(f"{path}", found=found, wanted="the folder of a data set", remedy="check the path")
+    if path.name in {"", ".."}:
+        # "." and ".." tell no name, which a drive may have from its folder, and have no parent folder to look into.
+        path = path.resolve()
     for kind in KINDS:
         if kind.recognizes(path):
             return _opened(kind, path, None if split == EVERYTHING else split, classes)

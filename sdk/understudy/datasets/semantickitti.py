@@ -84,7 +84,8 @@ class SemanticKittiDataset:
     def fingerprint(self) -> str:
         """SHA-256 over names and sizes of sweeps, labels, pictures, and contents of poses, times, calibration."""
         bulky = [path for found in self._sequences for path in found.bulky()]
-        return fingerprint(self._root.parent, bulky, [path for found in self._sequences for path in found.described])
+        described = [path for found in self._sequences for path in found.described]
+        return fingerprint(self._sequences[0].folder.parent, bulky, described)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -242,7 +243,8 @@ def _numbers(folder: Path, suffix: str) -> tuple[int, ...]:
 
 
 def _poses_path(folder: Path) -> Path | None:
-    places = (folder / "poses.txt", folder.parent.parent / "poses" / f"{folder.name}.txt")
+    beside = folder.absolute().parent.parent / "poses" / f"{folder.name}.txt"
+    places = (folder / "poses.txt", beside)
     return next((place for place in places if place.is_file()), None)
 
 
