@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from understudy.boxes import Boxes
 from understudy.converters.class_maps import identity
 from understudy.converters.kitti import KittiObjects
-from understudy.datasets import argoverse2, kitti, pandaset, semantickitti
+from understudy.datasets import argoverse2, kitti, pandaset, pandaset_tables, semantickitti
 from understudy.datasets.dataset import Sample
 from understudy.datasets.files import read_json
 from understudy.datasets.nuscenes_keyframe import NuscenesKeyframes
@@ -153,7 +153,7 @@ def open_argoverse2(root: Path) -> argoverse2.Argoverse2Dataset:
 def pandaset_counts(root: Path, number: int) -> tuple[int, NDArray[np.int64]]:
     """Points of both LiDARs in a frame, and how many of the LiDAR that saw it lie in each cuboid, in the world."""
     folder = root / "pandaset" / "002"
-    table = pandaset.read_arrays(folder / "lidar" / f"{number:02d}.npz", ("x", "y", "z", "d"))
+    table = pandaset_tables.read_arrays(folder / "lidar" / f"{number:02d}.npz", ("x", "y", "z", "d"))
     records = read_json(folder / "annotations" / "cuboids" / f"{number:02d}.json")
     records = records["cuboids"] if isinstance(records, dict) else records
     keys = ("position.x", "position.y", "position.z", "dimensions.y", "dimensions.x", "dimensions.z", "yaw")

@@ -31,6 +31,8 @@ class PoseTrack:
         Raises:
             InputError: when a record is malformed or their number is not that of the stamps.
         """
+        if not isinstance(records, list):
+            raise InputError(source, found=type(records).__name__, wanted="a list of poses")
         try:
             poses = tuple(
                 Pose.from_quaternion(
@@ -38,7 +40,7 @@ class PoseTrack:
                 )
                 for record in records
             )
-        except (KeyError, TypeError, UnderstudyError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, UnderstudyError) as error:
             raise InputError(source, found=f"{error}", wanted="position x, y, z and heading w, x, y, z") from error
         if len(poses) != len(stamps_s):
             raise InputError(source, found=f"{len(poses)} poses", wanted=f"{len(stamps_s)}, one per stamp")
