@@ -204,9 +204,11 @@ def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:
     return path
 
 
-def tiny_bundle(folder: Path, *, precisions: Sequence[Precision] = ("fp32",), score_threshold: float = 0.3) -> Bundle:
+def tiny_bundle(
+    folder: Path, *, precisions: Sequence[Precision] = ("fp32",), score_threshold: float = 0.3, sweeps: int = 1
+) -> Bundle:
     """A bundle around the tiny model; every precision asked for is the same FP32 file under another name."""
-    contract = tiny_contract(score_threshold=score_threshold)
+    contract = tiny_contract(score_threshold=score_threshold).model_copy(update={"sweeps": sweeps})
     path = write_tiny_model(folder.parent / f"{folder.name}-model.onnx", contract)
     return write_bundle(
         folder,

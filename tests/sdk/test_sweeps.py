@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from tests.nuscenes_builder import LIDAR as TOP
 from tests.nuscenes_builder import build_release
 from understudy.boxes import Boxes, Segments
-from understudy.datasets.dataset import Place, Sample, Sweep
+from understudy.datasets.dataset import Place, Sample, Sweep, sweeps_held
 from understudy.datasets.deskewing import deskew
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.nuscenes_tables import NuscenesTables
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.pandaset import LIDAR, PandasetSequence
 from understudy.datasets.pose_tracks import PoseTrack
-from understudy.datasets.sweeps import MultiSweep, accumulate
+from understudy.datasets.recorded import DriveEntry, Provenance
+from understudy.datasets.recorded_writer import DriveWriter
+from understudy.datasets.shard_writer import write_shards
+from understudy.datasets.sweeps import MultiSweep, accumulate, with_sweeps
 from understudy.engines.model import OpenedModel
 from understudy.errors import FrameError, GeometryError, InputError
 from understudy.evaluation import evaluate_model
@@ -127,6 +130,45 @@ def test_sweeps_between_key_frames_are_taken_where_there_are_any(tmp_path):
     release = NuscenesTables(build_release(tmp_path))
     cloud = MultiSweep(release, 4)[2].frame.clouds[TOP]
     np.testing.assert_allclose(np.unique(cloud.time_offset_s), [-0.149, -0.099, -0.049, 0], atol=1e-6)
+
+
+def test_clouds_that_were_accumulated_already_say_so(tmp_path):
+    """A copy with three sweeps in a cloud must not be accumulated once more, nor pass for one of single sweeps."""
+    drive, three = Drive(), MultiSweep(Drive(), 3)
+    write_shards(three, tmp_path / "shards", source="drive")
+    write_shards(drive, tmp_path / "single", source="drive")
+    settings = {"provenance": Provenance(settings={"sweeps": 3})}
+    with DriveWriter(tmp_path / "recorded", "first", drive.rig) as writer:
+        for index in range(4):
+            writer.add(three[index])
+        writer.publish(DriveEntry(name="first", split="train", num_frames=4, **settings), drive.class_names)
+    for name in ("shards", "recorded"):
+        held = open_dataset(tmp_path / name)
+        assert with_sweeps(held, 3) is held
+        np.testing.assert_array_equal(held[3].frame.clouds["top"].points, three[3].frame.clouds["top"].points)
+        for wanted in (1, 2, 6):
+            with pytest.raises(
+                InputError, match=f"whose clouds hold 3 already, wanted {wanted}.*take it with 3 sweeps"
+            ):
+                with_sweeps(held, wanted)
+        with pytest.raises(InputError, match="whose clouds hold 3 already, wanted one with single sweeps"):
+            MultiSweep(held, 2)
+    single = open_dataset(tmp_path / "single")
+    assert with_sweeps(single, 1) is single
+    assert len(with_sweeps(single, 3)[1].frame.clouds["top"]) == 600
+    write_shards(open_dataset(tmp_path / "recorded"), tmp_path / "copy", source="recorded")
+    assert sweeps_held(open_dataset(tmp_path / "copy")) == 3
+
+
+def test_drives_of_different_numbers_of_sweeps_are_refused(tmp_path):
+    drive = Drive()
+    for name, number in (("first", 3), ("second", 1)):
+        with DriveWriter(tmp_path / "recorded", name, drive.rig) as writer:
+            writer.add(drive[0])
+            entry = DriveEntry(name=name, split="train", num_frames=1, provenance={"settings": {"sweeps": number}})
+            writer.publish(entry, drive.class_names)
+    with pytest.raises(InputError, match="drives whose clouds hold 1 and 3 sweeps, wanted one number"):
+        with_sweeps(open_dataset(tmp_path / "recorded"), 3)
 
 
 def median_distance_m(points: NDArray[np.floating], others: NDArray[np.floating]) -> float:

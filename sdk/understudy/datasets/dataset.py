@@ -99,3 +99,21 @@ class WithSweeps(Protocol):
 
     def sweeps_before(self, index: int, count: int, lidar: str) -> tuple[Sweep, ...]:
         """At most `count` sweeps of a LiDAR before the sample's own, latest first, of the same drive."""
+
+
+@runtime_checkable
+class Accumulated(Protocol):
+    """A data set that says how many sweeps a cloud of it holds: more than one where they were accumulated already."""
+
+    @property
+    def num_sweeps(self) -> int:
+        """How many sweeps a cloud holds at most."""
+
+
+def sweeps_held(dataset: Dataset) -> int:
+    """How many sweeps a cloud of a data set holds: one, unless it says otherwise.
+
+    Raises:
+        InputError: when its drives hold different numbers.
+    """
+    return dataset.num_sweeps if isinstance(dataset, Accumulated) else 1

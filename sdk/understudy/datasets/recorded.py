@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from understudy.boxes import Boxes
 from understudy.configuration import Config, check_config, read_yaml
 from understudy.converters.class_maps import ClassChoice, ClassMap, chosen_map, identity
 from understudy.datasets.dataset import Place, Sample
-from understudy.datasets.files import fingerprint
+from understudy.datasets.files import BROKEN_ARRAYS, fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.recorded_frame import Arrays, decode_sample, picture_entries, read_arrays
 from understudy.errors import InputError
@@ -47,6 +46,12 @@ class Provenance(Config):
     """What was lost, where the source was damaged."""
     pseudo_labels: dict[str, Any] = Field(default_factory=dict)
     """Teacher, rules and counts, where labels are a teacher's."""
+
+    @property
+    def num_sweeps(self) -> int:
+        """How many sweeps were accumulated in a cloud."""
+        sweeps = self.settings.get("sweeps", 1)
+        return sweeps if isinstance(sweeps, int) else 1
 
 
 class DriveEntry(Config):
@@ -111,6 +116,19 @@ class RecordedDataset:
         return self._map.class_names
 
     @property
+    def num_sweeps(self) -> int:
+        """How many sweeps a cloud holds at most, as its drives' provenance says.
+
+        Raises:
+            InputError: when its drives hold different numbers.
+        """
+        numbers = sorted({drive.provenance.num_sweeps for drive in self.drives})
+        if len(numbers) > 1:
+            found = f"drives whose clouds hold {' and '.join(map(str, numbers))} sweeps"
+            raise InputError(f"{self.path}", found=found, wanted="one number", remedy="make a data set of each")
+        return numbers[0]
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the descriptions' contents, the stamps, and the names and sizes of frames and pictures.
 
@@ -138,7 +156,7 @@ class RecordedDataset:
         images = ImageFiles(self._pictures(frame, arrays, file)) if self._images else {}
         sample = decode_sample(arrays, rig, images, f"{file}")
         self._refuse_strange_sensors(sample, rig, file)
-        return replace(sample, boxes=None if sample.boxes is None else _mapped(sample.boxes, self._map))
+        return replace(sample, boxes=None if sample.boxes is None else self._map.relabel_boxes(sample.boxes))
 
     def place(self, index: int) -> Place:
         """Drive and stamp of a frame, without reading it."""
@@ -206,13 +224,6 @@ def _class_map(own: tuple[str, ...], classes: ClassChoice | None) -> ClassMap:
     return identity(own) if classes is None else chosen_map("recorded", classes)
 
 
-def _mapped(boxes: Boxes, chosen: ClassMap) -> Boxes:
-    """The boxes that count, labeled in the map's classes."""
-    labels = chosen.labels(boxes.class_names)[boxes.labels]
-    renamed = replace(boxes, labels=np.maximum(labels, 0), class_names=chosen.class_names)
-    return renamed if (labels >= 0).all() else renamed[labels >= 0]
-
-
 def _read_stamps_ns(path: Path, drive: DriveEntry) -> NDArray[np.int64]:
     """Stamps of the drive's frames, checked to be as many as they are and to rise."""
     file = path / DRIVES_FOLDER / drive.name / STAMPS_FILE
@@ -220,7 +231,7 @@ def _read_stamps_ns(path: Path, drive: DriveEntry) -> NDArray[np.int64]:
         stamps_ns = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAYS as error:
         raise InputError(f"{file}", found=str(error), wanted="an npy file of int64 stamps") from error
     if stamps_ns.dtype != np.int64 or stamps_ns.shape != (drive.num_frames,):
         found = f"{stamps_ns.dtype} {stamps_ns.shape}"

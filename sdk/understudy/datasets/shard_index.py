@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from understudy.configuration import Config, check_config, file_sha256
+from understudy.datasets.files import BROKEN_ARRAYS
 from understudy.errors import InputError
 
 INDEX, COLUMNS = "index.json", "index.npz"
@@ -46,6 +46,8 @@ class ShardsDescription(Config):
     source_fingerprint: str
     split: str | None = None
     """Its split that was sharded; None is every sample."""
+    sweeps: int = Field(1, ge=1)
+    """How many sweeps a cloud holds."""
     columns_sha256: str
     """Of index.npz."""
     shards: tuple[ShardEntry, ...] = Field(min_length=1)
@@ -111,7 +113,7 @@ def read_columns(path: Path) -> SampleColumns:
             return SampleColumns(**{entry.name: stored[entry.name] for entry in fields(SampleColumns)})
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file", remedy=_REMEDY) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*BROKEN_ARRAYS, KeyError) as error:
         raise InputError(f"{path}", found=str(error), wanted="the index of shards", remedy=_REMEDY) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from understudy.configuration import Config, check_config, file_sha256
-from understudy.datasets.dataset import Dataset, Place, Sample, Sequential
+from understudy.datasets.dataset import Dataset, Place, Sample, Sequential, sweeps_held
 from understudy.datasets.files import read_json
 from understudy.datasets.recorded_frame import Picture, encode_sample, pictures_of
 from understudy.datasets.shard_index import (
@@ -44,6 +44,7 @@ class ShardJob(Config):
     source_fingerprint: str
     split: str | None = None
     class_names: tuple[str, ...]
+    sweeps: int = 1
     shard_mb: float
     images: bool
 
@@ -85,6 +86,7 @@ def write_shards(
         source_fingerprint=dataset.fingerprint,
         split=split,
         class_names=dataset.class_names,
+        sweeps=sweeps_held(dataset),
         shard_mb=shard_mb,
         images=images,
     )
@@ -163,7 +165,7 @@ def _write_shard(staging: Path, number: int, dataset: Dataset, pending: Iterator
 def _publish(staging: Path, out: Path, job: ShardJob, done: list[_Shard]) -> ShardsDescription:
     columns = SampleColumns.concatenate([part for _, part in done]).to_bytes()
     description = ShardsDescription(
-        **job.model_dump(include={"class_names", "source", "source_fingerprint", "split"}),
+        **job.model_dump(include={"class_names", "source", "source_fingerprint", "split", "sweeps"}),
         columns_sha256=hashlib.sha256(columns).hexdigest(),
         shards=tuple(entry for entry, _ in done),
     )

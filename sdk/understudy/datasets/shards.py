@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from understudy.boxes import Boxes
 from understudy.configuration import file_sha256
 from understudy.converters.class_maps import ClassChoice, ClassMap, identity
 from understudy.datasets.dataset import Place, Sample
@@ -73,6 +72,11 @@ class ShardedDataset:
         return self._map.class_names
 
     @property
+    def num_sweeps(self) -> int:
+        """How many sweeps a cloud holds at most."""
+        return self.description.sweeps
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the index, which names every shard's hash, and over the shards' names and sizes."""
         shards = [self.path / shard.file for shard in self.description.shards]
@@ -99,7 +103,7 @@ class ShardedDataset:
         arrays = npz_views(npz, source)
         images = self._pictures(number, arrays, source) if self._images else {}
         sample = decode_sample(arrays, _rig(bytes(rig)), images, source)
-        return replace(sample, boxes=None if sample.boxes is None else _mapped(sample.boxes, self._map))
+        return replace(sample, boxes=None if sample.boxes is None else self._map.relabel_boxes(sample.boxes))
 
     def place(self, index: int) -> Place:
         """Drive and stamp of a sample, without reading it; a sample without neighbors is a drive of its own."""
@@ -235,15 +239,6 @@ class _Handles:
 @lru_cache(maxsize=256)
 def _rig(data: bytes) -> Rig:
     return Rig.model_validate_json(data)
-
-
-def _mapped(boxes: Boxes, chosen: ClassMap) -> Boxes:
-    """The boxes that count, labeled in the map's classes."""
-    if boxes.class_names == chosen.class_names:
-        return boxes
-    labels = chosen.labels(boxes.class_names)[boxes.labels]
-    renamed = replace(boxes, labels=np.maximum(labels, 0), class_names=chosen.class_names)
-    return renamed[labels >= 0]
 
 
 def _refuse_other_size(file: Path, shard: ShardEntry) -> None:

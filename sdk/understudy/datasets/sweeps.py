@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, Segments
-from understudy.datasets.dataset import Dataset, PartlyLabeled, Place, Sample, Sequential, Sweep, WithSweeps
+from understudy.datasets.dataset import (
+    Dataset,
+    PartlyLabeled,
+    Place,
+    Sample,
+    Sequential,
+    Sweep,
+    WithSweeps,
+    sweeps_held,
+)
 from understudy.errors import InputError
 from understudy.frame import PointCloud
 from understudy.pose import Pose
@@ -66,8 +75,8 @@ class MultiSweep:
     Points of earlier sweeps have the class -1; boxes, with their numbers of points, stay those of the sample.
 
     Raises:
-        InputError: when `num_sweeps` is below 1 or the data set does not tell which samples follow each other; at
-            access, when it does not tell where the ego was.
+        InputError: when `num_sweeps` is below 1, the clouds hold several sweeps already, or the data set does not tell
+            which samples follow each other; at access, when it does not tell where the ego was.
     """
 
     def __init__(
@@ -75,6 +84,9 @@ class MultiSweep:
     ) -> None:
         if num_sweeps < 1:
             raise InputError("sweeps of a cloud", found=num_sweeps, wanted="at least 1")
+        if sweeps_held(dataset) > 1:
+            found = f"a data set whose clouds hold {sweeps_held(dataset)} already"
+            raise InputError("sweeps of a cloud", found=found, wanted="one with single sweeps")
         if not isinstance(dataset, Sequential):
             found = f"{type(dataset).__name__}, which does not tell which samples follow each other"
             raise InputError("sweeps of a cloud", found=found, wanted="a data set of drives", remedy="take one sweep")
@@ -148,14 +160,17 @@ class MultiSweep:
 
 
 def with_sweeps(dataset: Dataset, num_sweeps: int, lidar: str | None = None) -> Dataset:
-    """The data set with so many sweeps in a cloud; as it is where one is wanted or it holds as many already.
+    """The data set with so many sweeps in a cloud; as it is where it holds as many already.
 
     Raises:
-        InputError: as `MultiSweep`.
+        InputError: as `MultiSweep`, or when the clouds hold another number already: they cannot be taken apart.
     """
-    if num_sweeps == 1 or (isinstance(dataset, MultiSweep) and dataset.num_sweeps == num_sweeps):
-        return dataset
-    return MultiSweep(dataset, num_sweeps, lidar)
+    held = sweeps_held(dataset)
+    if held not in {1, num_sweeps}:
+        found = f"a data set whose clouds hold {held} already"
+        remedy = f"take it with {held} sweeps, or the data set that it was made of"
+        raise InputError("sweeps of a cloud", found=found, wanted=f"{num_sweeps}", remedy=remedy)
+    return dataset if held == num_sweeps else MultiSweep(dataset, num_sweeps, lidar)
 
 
 def _ego(sample: Sample) -> Pose:

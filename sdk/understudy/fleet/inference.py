@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
+from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.model import open_model
 from understudy.errors import BagError, BundleError, FrameError, GeometryError, InputError, UnderstudyError
 from understudy.evaluation import at_score_threshold
@@ -108,13 +109,14 @@ class Annotator:
         self._refuse_changed(source)
         return self._bag(source, unit) if source.kind == "bag" else self._dataset(source, unit)
 
-    def pipeline(self, rig: Rig) -> Pipeline:
-        """The network behind a rig.
+    def pipeline(self, rig: Rig, sweeps: int = 1) -> Pipeline:
+        """The network behind a rig, for clouds that hold so many sweeps.
 
         Raises:
-            GeometryError: when the rig has no such LiDAR, or it sits where no LiDAR sits.
+            GeometryError: when the rig has no such LiDAR, it sits where no LiDAR sits, or the network was trained with
+                another number of sweeps.
         """
-        return Pipeline(self._contract, self._engine, rig, lidar=self._plan.settings.lidar)
+        return Pipeline(self._contract, self._engine, rig, lidar=self._plan.settings.lidar, sweeps=sweeps)
 
     def close(self) -> None:
         """Closes the engine."""
@@ -164,7 +166,7 @@ class Annotator:
         result, pipeline = UnitResult(self.class_names), None
         for number, frame, rig in self._frames(source, unit):
             if pipeline is None or rig != pipeline.rig:
-                pipeline = self.pipeline(rig)
+                pipeline = self.pipeline(rig, self._contract.sweeps)
             try:
                 boxes = pipeline(frame)
             except (FrameError, GeometryError) as error:
@@ -192,4 +194,5 @@ class Annotator:
             remedy = "say --extend to plan it anew"
             raise InputError(source.path, found="other files than when it was planned", remedy=remedy)
         if source.kind == "dataset":
-            self._datasets[source.name] = open_dataset(Path(source.path), self._plan.settings.split)
+            opened = open_dataset(Path(source.path), self._plan.settings.split)
+            self._datasets[source.name] = with_sweeps(opened, self._contract.sweeps, self._plan.settings.lidar)

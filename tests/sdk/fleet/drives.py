@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from understudy.datasets.dataset import Sample
+from understudy.datasets.recorded import DriveEntry
+from understudy.datasets.recorded_writer import DriveWriter
 from understudy.frame import Frame
+from understudy.pose import Pose
 from understudy.recording import record_bag
 from understudy.testing import road_cloud, simple_rig
 
@@ -38,6 +41,16 @@ class Drive:
 
 def write_bag(path: Path, seed: int = 0, num: int = 12) -> Path:
     return record_bag(Drive(seed, num), path, images=False).bag
+
+
+def write_recorded(path: Path, seed: int = 0, num: int = 12) -> None:
+    """The same frames as a data set, from a vehicle that drives 0.5 m ahead each time."""
+    frames = [Drive(seed, num)[index].frame for index in range(num)]
+    with DriveWriter(path, "first", simple_rig()) as writer:
+        for index, frame in enumerate(frames):
+            posed = replace(frame, world_from_ego=Pose.from_yaw(0.0, (0.5 * index, 0, 0)))
+            writer.add(Sample(str(index), posed, simple_rig(), None, {}))
+        writer.publish(DriveEntry(name="first", split="train", num_frames=num), Drive.class_names)
 
 
 def run_files(out: Path) -> dict[str, bytes]:

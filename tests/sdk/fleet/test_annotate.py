@@ -17,13 +17,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.sdk.fleet.drives import run_files, write_bag
+from tests.sdk.fleet.drives import run_files, write_bag, write_recorded
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
 from understudy.boxes import Boxes
 from understudy.cli import build_app
+from understudy.datasets.opening import open_dataset
 from understudy.datasets.pandaset import PandasetSequence
-from understudy.errors import InputError, UnderstudyError
+from understudy.datasets.shard_writer import write_shards
+from understudy.datasets.sweeps import MultiSweep
+from understudy.engines.model import open_model
+from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy.fleet.annotate import AnnotateOptions, annotate
 from understudy.fleet.detections import Detections, SweepDetections, decode_detections, encode_detections
 from understudy.fleet.merge import detections_of, read_index
@@ -32,7 +36,7 @@ from understudy.fleet.sources import bag_identity, make_plan
 from understudy.fleet.store import Store
 from understudy.fleet.summary import AnnotationSummary
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
-from understudy.pipeline import open_pipeline
+from understudy.pipeline import Pipeline, open_pipeline
 from understudy.recording import record_bag
 from understudy.replay import replay_bag
 from understudy.replay_summary import detections_digest
@@ -197,6 +201,25 @@ class TestResults:
             assert one.stamp_ns == other.stamp_ns
             np.testing.assert_array_equal(one.boxes.geometry, other.boxes.geometry)
         assert [sweep.key for sweep in from_folder.sweeps] == ["40", "41", "42", "43"]
+
+    def test_a_network_of_several_sweeps_sees_as_many(self, tmp_path: Path) -> None:
+        """Data sets accumulate, or hold as many already; a bag cannot yet, and is refused before anything is made."""
+        write_recorded(tmp_path / "single", num=4)
+        single, student = open_dataset(tmp_path / "single"), tiny_bundle(tmp_path / "bundle", sweeps=2).folder
+        write_shards(MultiSweep(single, 2), tmp_path / "shards", source="single")
+        annotate([tmp_path / "single", tmp_path / "shards"], student, tmp_path / "out")
+        seen = MultiSweep(single, 2)[3]
+        assert len(seen.frame.clouds["lidar"]) == 2 * len(single[3].frame.clouds["lidar"])
+        opened = open_model(student)
+        with opened.engine:
+            wanted = Pipeline(opened.contract, opened.engine, seen.rig, sweeps=2)(seen.frame)
+        assert len(wanted)
+        for row in read_index(tmp_path / "out").sources:
+            last = detections_of(tmp_path / "out", row).sweeps[-1]
+            np.testing.assert_array_equal(last.boxes.geometry, wanted.geometry)
+        write_bag(tmp_path / "bag")
+        with pytest.raises(GeometryError, match=r"found 1, wanted 2.*bags do not yet"):
+            annotate([tmp_path / "bag"], student, tmp_path / "from-bag")
 
     def test_detections_to_bytes_and_back(self) -> None:
         rng = np.random.default_rng(0)
