@@ -226,7 +226,10 @@ MOUNTINGS, INTRINSICS = "calibration/egovehicle_SE3_sensor.feather", "calibratio
             r"timestamp_ns: found values of type float64",
         ),
         (change(POSES, {"qw": lambda q: [2.0] * len(q)}), r"egovehicle\.feather: quaternion: found length"),
-        (change(LABELS, {"length_m": lambda v: [-1.0, *v[1:]]}), r"annotations\.feather: found size -1 m"),
+        (
+            change(LABELS, {"length_m": lambda v: [-1.0, *v[1:]]}),
+            r"feather row 0: size: found \[-1",
+        ),
         (change(LABELS, {"track_uuid": lambda v: ["third car", *v[1:]]}), r"track_uuid: found third car"),
         (
             change(MOUNTINGS, {"sensor_name": lambda v: ["mirror", *v[1:]]}),

@@ -23,6 +23,7 @@ POSES_FILE, ANNOTATIONS_FILE = "city_SE3_egovehicle.feather", "annotations.feath
 MOUNTINGS_FILE, INTRINSICS_FILE = Path("calibration", "egovehicle_SE3_sensor.feather"), "intrinsics.feather"
 _LABELED_SPLITS = {"train", "val"}
 _LONGEST_STEP_NS = 1_500_000_000
+_FARTHEST_M = 1e7
 
 _QUATERNION, _TRANSLATION = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 _SIZE = ("length_m", "width_m", "height_m")
@@ -185,10 +186,9 @@ class Argoverse2Log:
             return None
         columns = read_feather(path, _ANNOTATION_KINDS)
         refuse_unless_finite(path, columns)
+        _refuse_senseless(path, columns)
         yaws = yaw_from_quaternions(_stack(columns, _QUATERNION))
         geometry = np.column_stack([_stack(columns, _TRANSLATION), _stack(columns, _SIZE), yaws])
-        if len(geometry) and geometry[:, 3:6].min() < 0:
-            raise InputError(f"{path}", found=f"size {geometry[:, 3:6].min():g} m", wanted="sizes >= 0")
         tracks = np.array([_track_id(path, uuid) for uuid in columns["track_uuid"]], np.int64)
         stamps_ns = columns["timestamp_ns"]
         velocities = self._velocities_mps(stamps_ns, tracks, geometry[:, :3])
@@ -256,6 +256,25 @@ def _pose(path: Path, wxyz: NDArray[np.float64], translation_m: NDArray[np.float
         return Pose.from_quaternion(wxyz, translation_m)
     except UnderstudyError as error:
         raise InputError(f"{path}: {error.what}", found=error.found, wanted=error.wanted) from None
+
+
+def _refuse_senseless(path: Path, columns: Columns) -> None:
+    """Raises InputError naming the first row whose cuboid is none: a rotation, size, place or count that cannot be."""
+    lengths = np.linalg.norm(_stack(columns, _QUATERNION), axis=1)
+    sizes, counts = _stack(columns, _SIZE), columns["num_interior_pts"]
+    rules = {
+        "rotation": ~(np.abs(lengths - 1) < 1e-3),
+        "size": (sizes < 0).any(axis=1),
+        "center": (np.abs(_stack(columns, _TRANSLATION)) > _FARTHEST_M).any(axis=1),
+        "num_interior_pts": (counts < 0) | (counts > np.iinfo(np.int32).max),
+    }
+    for what, wrong in rules.items():
+        if wrong.any():
+            row = int(wrong.argmax())
+            values = {"rotation": f"a quaternion of length {lengths[row]:.4g}", "size": f"{sizes[row].tolist()} m"}
+            found = values.get(what, f"{counts[row]}" if what == "num_interior_pts" else "a place beyond 10,000 km")
+            wanted = {"rotation": "length 1", "center": "meters in the vehicle frame"}.get(what, "0 or more")
+            raise InputError(f"{path} row {row}: {what}", found=found, wanted=wanted)
 
 
 def _track_id(path: Path, uuid: str) -> int:

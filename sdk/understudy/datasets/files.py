@@ -5,14 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePath
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.errors import InputError
+
+BROKEN_ARRAYS = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, SyntaxError, TokenError, MemoryError, RuntimeError),
+    *(OverflowError, struct.error, zlib.error, zipfile.BadZipFile),
+)
+"""What numpy and zipfile raise when the bytes of an npy or npz file are not what they seem to be."""
 
 
 def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
@@ -25,6 +35,8 @@ def read_float_records(path: Path, num_fields: int) -> NDArray[np.float32]:
         values = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file", wanted="a LiDAR sweep") from None
+    except OSError as error:
+        raise InputError(f"{path}", found=error.strerror, wanted="a LiDAR sweep") from error
     record_bytes = 4 * num_fields
     if len(values) == 0:
         raise InputError(f"{path}", found="an empty file", wanted="a LiDAR sweep", remedy="copy the file again")
@@ -63,8 +75,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}", found=str(error), wanted="JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}", found=str(error), wanted="JSON", remedy="copy the file again") from error
 
 
 def read_text(path: Path) -> str:
@@ -97,6 +109,8 @@ def fingerprint(root: Path, bulky: Iterable[Path], descriptions: Iterable[Path])
             digest.update(f"{name}\n".encode() + path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}", found="no such file") from None
+    except OSError as error:
+        raise InputError(f"{error.filename}", found=error.strerror, wanted="a file that can be read") from error
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.files import BROKEN_ARRAYS
 from understudy.errors import InputError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -28,7 +29,7 @@ def npz_views(data: memoryview, source: str) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(_Reading(data)) as archive:
             return {entry.filename.removesuffix(".npy"): _view(data, entry) for entry in archive.infolist()}
-    except (ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
+    except (*BROKEN_ARRAYS, KeyError) as error:
         wanted = "an uncompressed npz file without pickled objects"
         raise InputError(source, found=str(error), wanted=wanted) from error
 

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.converters.nuscenes import NuscenesBoxes
-from understudy.datasets.nuscenes_index import read_rows
+from understudy.datasets.nuscenes_index import read_rows, texts
 from understudy.errors import InputError
 
 MAX_TIME_BETWEEN_S = 1.5
 """Longest time to a neighboring label over which a velocity is told, as in the development kit."""
+_FARTHEST_M = 1e7
+_MOST_POINTS = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ class AnnotationTable:
         self._folder = folder
         rows = self._read()
         numbers = np.array([row.numbers for row in rows], np.float64).reshape(len(rows), 12)
+        self._refuse_senseless(rows, numbers)
         instances = np.array([row.instance for row in rows], np.object_)
         self._all = NuscenesAnnotations(
             names=self._categories(rows),
@@ -108,7 +111,7 @@ class AnnotationTable:
         return self._all[np.array(self._rows_of_sample.get(sample_token, []), np.int64)]
 
     def _read(self) -> list[_Row]:
-        attributes = dict(read_rows(self._folder / "attribute.json", lambda row: (row["token"], row["name"])))
+        attributes = dict(read_rows(self._folder / "attribute.json", lambda row: texts(row, "token", "name")))
 
         def annotation(row: dict[str, Any]) -> _Row:
             numbers = (*row["translation"], *row["size"], *row["rotation"], row["num_lidar_pts"], row["num_radar_pts"])
@@ -116,16 +119,28 @@ class AnnotationTable:
                 raise ValueError("a box that is not 3 + 3 + 4 finite numbers")
             if min(numbers[3:6]) < 0:
                 raise ValueError(f"size {row['size']}")
+            if not all(type(count) is int and 0 <= count <= _MOST_POINTS for count in numbers[10:]):
+                raise ValueError(f"points {numbers[10]} and {numbers[11]}, wanted whole numbers, 0 or more")
             named = ",".join(attributes[token] for token in row["attribute_tokens"])
-            links = row["prev"], row["next"]
-            return _Row(row["token"], row["sample_token"], row["instance_token"], named, numbers, *links)
+            own, sample, instance, before, after = texts(row, "token", "sample_token", "instance_token", "prev", "next")
+            int(instance[:16], 16)
+            return _Row(own, sample, instance, named, numbers, before, after)
 
         return read_rows(self._folder / "sample_annotation.json", annotation)
 
+    def _refuse_senseless(self, rows: Sequence[_Row], numbers: NDArray[np.float64]) -> None:
+        lengths = np.linalg.norm(numbers[:, 6:10], axis=1)
+        wrong = np.flatnonzero((np.abs(numbers[:, :6]) > _FARTHEST_M).any(axis=1) | ~(np.abs(lengths - 1) < 1e-3))
+        if len(wrong):
+            row = int(wrong[0])
+            found = f"center and size {numbers[row, :6].tolist()}, rotation of length {lengths[row]:.4g}"
+            where = f"{self._folder / 'sample_annotation.json'}: token {rows[row].token}"
+            raise InputError(where, found=found, wanted="meters, and a quaternion of length 1")
+
     def _categories(self, rows: Sequence[_Row]) -> NDArray[np.object_]:
-        names = dict(read_rows(self._folder / "category.json", lambda row: (row["token"], row["name"])))
+        names = dict(read_rows(self._folder / "category.json", lambda row: texts(row, "token", "name")))
         category_of = dict(
-            read_rows(self._folder / "instance.json", lambda row: (row["token"], names[row["category_token"]]))
+            read_rows(self._folder / "instance.json", lambda row: (*texts(row, "token"), names[row["category_token"]]))
         )
         for row in rows:
             if row.instance not in category_of:

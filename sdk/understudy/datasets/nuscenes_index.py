@@ -22,6 +22,8 @@ from understudy.errors import GeometryError, InputError
 from understudy.pose import Pose
 
 T = TypeVar("T")
+_LATEST_US = 4_102_444_800_000_000
+"""The year 2100."""
 
 
 class SensorData(NamedTuple):
@@ -63,6 +65,7 @@ class SceneRecord:
     first_sample_token: str
     description: str
     location: str
+    num_samples: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class NuscenesIndex:
         self.sample_stamps_ns = {token: stamp_ns for token, (_, stamp_ns) in following.items()}
         key_data = self._key_data()
         self.samples = [sample for scene in self._read_scenes() for sample in self._chain(scene, key_data, following)]
+        if not self.samples:
+            raise InputError(f"{folder / 'scene.json'}", found="no scenes", wanted="at least one")
 
     def sensor_data(self, token: str, wanted_by: str) -> SensorData:
         """A file's record; `wanted_by` says in the message who named it."""
@@ -118,15 +123,16 @@ class NuscenesIndex:
         return self._found("calibrated_sensor", self.calibrations, data.calibration_token, f"sample_data {data.token}")
 
     def _read_calibrations(self) -> dict[str, Calibration]:
-        sensors = dict(read_rows(self.folder / "sensor.json", lambda row: (row["token"], row)))
+        sensors = dict(read_rows(self.folder / "sensor.json", lambda row: (*texts(row, "token"), row)))
 
         def calibration(row: dict[str, Any]) -> tuple[str, Calibration]:
             sensor = self._found("sensor", sensors, row["sensor_token"], f"calibrated_sensor {row['token']}")
+            own, channel, modality = *texts(row, "token"), *texts(sensor, "channel", "modality")
             matrix = np.array(row["camera_intrinsic"], np.float64) if row["camera_intrinsic"] else None
             if matrix is not None and matrix.shape != (3, 3):
                 raise ValueError(f"camera_intrinsic of shape {matrix.shape}")
             mounting = Pose.from_quaternion(row["rotation"], row["translation"])
-            return row["token"], Calibration(sensor["channel"], sensor["modality"], mounting, matrix)
+            return own, Calibration(channel, modality, mounting, matrix)
 
         return dict(read_rows(self.folder / "calibrated_sensor.json", calibration))
 
@@ -136,16 +142,21 @@ class NuscenesIndex:
         )
         if calibration.channel != self._lidar and not (calibration.modality == "camera" and row["is_key_frame"]):
             return None
+        token, sample, ego_pose, filename, prev = texts(
+            row, "token", "sample_token", "ego_pose_token", "filename", "prev"
+        )
+        if not filename:
+            raise ValueError("an empty filename")
         return SensorData(
-            token=row["token"],
+            token=token,
             # Only key frames belong to their sample; a sweep names the sample it lies nearest to.
-            sample_token=row["sample_token"] if row["is_key_frame"] else "",
-            ego_pose_token=row["ego_pose_token"],
+            sample_token=sample if row["is_key_frame"] else "",
+            ego_pose_token=ego_pose,
             calibration_token=row["calibrated_sensor_token"],
             channel=calibration.channel,
-            stamp_ns=int(row["timestamp"]) * 1000,
-            filename=row["filename"],
-            prev=row["prev"],
+            stamp_ns=_stamp_ns(row),
+            filename=filename,
+            prev=prev,
             size_px=(int(row["width"]), int(row["height"])) if calibration.modality == "camera" else None,
         )
 
@@ -173,11 +184,12 @@ class NuscenesIndex:
         return keyed
 
     def _read_scenes(self) -> list[SceneRecord]:
-        logs = dict(read_rows(self.folder / "log.json", lambda row: (row["token"], row["location"])))
+        logs = dict(read_rows(self.folder / "log.json", lambda row: texts(row, "token", "location")))
 
         def scene(row: dict[str, Any]) -> SceneRecord:
-            location = self._found("log", logs, row["log_token"], f"scene {row['name']}")
-            return SceneRecord(row["name"], row["first_sample_token"], row["description"], location)
+            name, first, description = texts(row, "name", "first_sample_token", "description")
+            location = self._found("log", logs, row["log_token"], f"scene {name}")
+            return SceneRecord(name, first, description, location, int(row["nbr_samples"]))
 
         return read_rows(self.folder / "scene.json", scene)
 
@@ -199,6 +211,9 @@ class NuscenesIndex:
                 raise InputError(what, found=found, wanted="stamps that ascend along next")
             samples.append(SampleRecord(token, scene, data))
             token, latest_ns, wanted_by = following, stamp_ns, f"sample {token}"
+        if len(samples) != scene.num_samples:
+            found, wanted = f"{len(samples)} samples along next", f"{scene.num_samples}, as nbr_samples says"
+            raise InputError(f"{self.folder / 'scene.json'}: {scene.name}", found=found, wanted=wanted)
         return samples
 
     def _found(self, table: str, rows: dict[str, T], token: str, wanted_by: str) -> T:
@@ -210,7 +225,29 @@ class NuscenesIndex:
 
 
 def _sample_links(row: dict[str, Any]) -> tuple[str, tuple[str, int]]:
-    return row["token"], (row["next"], int(row["timestamp"]) * 1000)
+    own, following = texts(row, "token", "next")
+    return own, (following, _stamp_ns(row))
+
+
+def _stamp_ns(row: dict[str, Any]) -> int:
+    stamp_us = row["timestamp"]
+    if type(stamp_us) is not int or not 0 <= stamp_us <= _LATEST_US:
+        raise ValueError(f"timestamp {stamp_us}, wanted whole microseconds since 1970")
+    return stamp_us * 1000
+
+
+def texts(row: dict[str, Any], *names: str) -> Any:
+    """Fields of a record that hold text (names, tokens, files), as a tuple of as many strings.
+
+    Raises:
+        KeyError: when a field is missing.
+        ValueError: when one holds something else; `read_rows` says of which record.
+    """
+    values = tuple(row[name] for name in names)
+    for name, value in zip(names, values, strict=True):
+        if type(value) is not str:
+            raise ValueError(f"{name} {value!r}, wanted text")
+    return values
 
 
 def read_rows(path: Path, row: Callable[[dict[str, Any]], T | None]) -> list[T]:
@@ -226,7 +263,7 @@ def read_rows(path: Path, row: Callable[[dict[str, Any]], T | None]) -> list[T]:
         number += 1
         try:
             return row(record)
-        except (KeyError, TypeError, ValueError, GeometryError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, GeometryError) as error:
             found = f"no field {error}" if isinstance(error, KeyError) else f"{error}"
             raise InputError(f"{path}: record {number}, token {record.get('token')}", found=found) from error
 
@@ -234,6 +271,7 @@ def read_rows(path: Path, row: Callable[[dict[str, Any]], T | None]) -> list[T]:
         rows = json.loads(read_text(path), object_hook=reduced)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}", found=str(error), wanted="JSON", remedy="unpack the tables again") from error
-    if not isinstance(rows, list):
-        raise InputError(f"{path}", found=type(rows).__name__, wanted="a list of records")
+    if not isinstance(rows, list) or len(rows) != number:
+        found = f"{len(rows)} entries, {number} of them records" if isinstance(rows, list) else type(rows).__name__
+        raise InputError(f"{path}", found=found, wanted="a list of records")
     return [entry for entry in rows if entry is not None]

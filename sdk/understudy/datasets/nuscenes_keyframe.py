@@ -29,7 +29,10 @@ INTENSITY_SCALE = 255.0
 _FIELDS_PER_POINT = 5
 
 Matrix = list[list[float]]
-Size = Annotated[float, Field(ge=0)]
+Meters = Annotated[float, Field(ge=-1e7, le=1e7)]
+Size = Annotated[float, Field(ge=0, le=1000)]
+Seconds = Annotated[float, Field(ge=0, le=4_102_444_800)]
+"""Since 1970, up to the year 2100."""
 Speed = Annotated[float, AllowInfNan(True)] | None
 
 
@@ -41,15 +44,15 @@ class _Entry(BaseModel):
 
 class _Instance(_Entry):
     bbox_label_3d: int
-    bbox_3d: tuple[float, float, float, Size, Size, Size, float]
+    bbox_3d: tuple[Meters, Meters, Meters, Size, Size, Size, float]
     """x, y, z of the center, length, width, height, yaw, in the LiDAR's frame."""
-    num_lidar_pts: int
+    num_lidar_pts: int = Field(ge=0, le=10**9)
     velocity: tuple[Speed, Speed] | None = None
 
 
 class _Picture(_Entry):
     img_path: str
-    timestamp: float
+    timestamp: Seconds
     cam2img: Matrix
     cam2ego: Matrix
 
@@ -62,7 +65,7 @@ class _Sweep(_Entry):
 class _Stand(_Entry):
     """What tells a key frame's place."""
 
-    timestamp: float
+    timestamp: Seconds
     lidar_points: _Sweep
     scene_token: str | None = None
 
@@ -145,7 +148,7 @@ class NuscenesKeyframes:
         )
         cameras = {name: self._camera(name, entry, index) for name, entry in pictures.items()}
         rig = Rig(name="nuscenes", sensors={LIDAR: lidar, **cameras})
-        return Sample(record.token, frame, rig, self._boxes(record.instances, ego_from_lidar), {})
+        return Sample(record.token, frame, rig, self._boxes(record.instances, ego_from_lidar, index), {})
 
     def _source(self, index: int) -> str:
         return f"{self._info_path}: data_list {index}"
@@ -175,18 +178,19 @@ class NuscenesKeyframes:
     def _camera(self, name: str, entry: _Picture, index: int) -> Camera:
         matrix = self._array(entry.cam2img, index, f"images.{name}.cam2img")
         width_px, height_px = image_size_px(self._image_path(name, entry))
-        return Camera(
-            frame_id=name,
-            ego_from_sensor=Mounting.from_pose(self._pose(entry.cam2ego, index, f"images.{name}.cam2ego")),
-            width_px=width_px,
-            height_px=height_px,
-            fx_px=float(matrix[0, 0]),
-            fy_px=float(matrix[1, 1]),
-            cx_px=float(matrix[0, 2]),
-            cy_px=float(matrix[1, 2]),
-        )
+        mounting = Mounting.from_pose(self._pose(entry.cam2ego, index, f"images.{name}.cam2ego"))
+        values = {
+            **{"frame_id": name, "ego_from_sensor": mounting, "width_px": width_px, "height_px": height_px},
+            **{"fx_px": matrix[0, 0], "fy_px": matrix[1, 1], "cx_px": matrix[0, 2], "cy_px": matrix[1, 2]},
+        }
+        return check_config(values, Camera, f"{self._source(index)}: images.{name}.cam2img", GeometryError)
 
-    def _boxes(self, instances: list[_Instance], ego_from_lidar: Pose) -> Boxes:
+    def _boxes(self, instances: list[_Instance], ego_from_lidar: Pose, index: int) -> Boxes:
+        strange = sorted({entry.bbox_label_3d for entry in instances} - {-1, *self._names})
+        if strange:
+            known = ", ".join(f"{label} {name}" for label, name in self._names.items()) or "no categories"
+            what = f"{self._source(index)}: bbox_label_3d"
+            raise InputError(what, found=strange[0], wanted=f"-1 or one of metainfo's: {known}")
         chosen = [entry for entry in instances if self._names.get(entry.bbox_label_3d, "") in self._class_map.of]
         rows = np.array([entry.bbox_3d for entry in chosen], np.float64).reshape(-1, 7)
         annotations = NuscenesBoxes(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.boxes import Segments
-from understudy.datasets.nuscenes_index import read_rows
+from understudy.datasets.nuscenes_index import read_rows, texts
 from understudy.errors import InputError
 
 
@@ -24,9 +24,9 @@ class LidarsegTable:
 
     def __init__(self, folder: Path) -> None:
         self._root = folder.parent
-        rows = read_rows(folder / "lidarseg.json", lambda row: (row["sample_data_token"], row["filename"]))
+        rows = read_rows(folder / "lidarseg.json", lambda row: texts(row, "sample_data_token", "filename"))
         self._files: dict[str, str] = dict(rows)
-        names = dict(read_rows(folder / "category.json", lambda row: (int(row["index"]), str(row["name"]))))
+        names = dict(read_rows(folder / "category.json", lambda row: (int(row["index"]), *texts(row, "name"))))
         if sorted(names) != list(range(len(names))):
             found = f"indices {sorted(names)}"
             raise InputError(f"{folder / 'category.json'}", found=found, wanted="0, 1, 2, ... without gaps")

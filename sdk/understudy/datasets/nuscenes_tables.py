@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.boxes import Boxes, Segments
+from understudy.configuration import check_config
 from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.nuscenes import boxes_from_nuscenes
 from understudy.datasets.dataset import Place, Sample, Sweep
@@ -23,7 +24,7 @@ from understudy.datasets.nuscenes_annotations import AnnotationTable, NuscenesAn
 from understudy.datasets.nuscenes_index import NuscenesIndex, SampleRecord, SensorData
 from understudy.datasets.nuscenes_lidarseg import LidarsegTable
 from understudy.datasets.nuscenes_splits import VERSION_OF_SPLIT, scenes_of_split
-from understudy.errors import InputError
+from understudy.errors import GeometryError, InputError
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Camera, Lidar, Mounting, Rig
@@ -224,16 +225,13 @@ class NuscenesTables:
         if matrix is None or data.size_px is None:
             what = f"{self._tables / 'calibrated_sensor.json'}: record {data.calibration_token}"
             raise InputError(what, found="no camera_intrinsic", wanted=f"the matrix of {data.channel}")
-        return Camera(
-            frame_id=data.channel,
-            ego_from_sensor=mounting,
-            width_px=data.size_px[0],
-            height_px=data.size_px[1],
-            fx_px=float(matrix[0, 0]),
-            fy_px=float(matrix[1, 1]),
-            cx_px=float(matrix[0, 2]),
-            cy_px=float(matrix[1, 2]),
-        )
+        values = {
+            **{"frame_id": data.channel, "ego_from_sensor": mounting},
+            **{"width_px": data.size_px[0], "height_px": data.size_px[1]},
+            **{"fx_px": matrix[0, 0], "fy_px": matrix[1, 1], "cx_px": matrix[0, 2], "cy_px": matrix[1, 2]},
+        }
+        source = f"{self._tables / 'calibrated_sensor.json'}: token {data.calibration_token}"
+        return check_config(values, Camera, source, GeometryError)
 
 
 def _versions(path: Path) -> list[Path]:
@@ -247,6 +245,10 @@ def _version_folder(path: Path, split: str | None) -> Path:
     fitting = [folder for folder in versions if folder.name == VERSION_OF_SPLIT.get(split or "")]
     if len(versions) == 1 or len(fitting) == 1:
         return (fitting or versions)[0]
+    bare = [folder for folder in path.glob("v1.0-*") if folder.is_dir()]
+    if bare and not versions:
+        where = f"{bare[0] / 'sample_data.json'}"
+        raise InputError(where, found="no such file", wanted="the tables", remedy="unpack the metadata archive there")
     found = ", ".join(folder.name for folder in versions) or "no tables"
     remedy = "name the version's folder, or one of its splits" if versions else "unpack the metadata archive there"
     raise InputError(f"{path}", found=found, wanted="one of v1.0-mini, v1.0-trainval, v1.0-test", remedy=remedy)

@@ -110,7 +110,7 @@ def _open_nuscenes_tables(path: Path, split: str | None, classes: ClassChoice | 
 
 
 def _is_nuscenes_release(path: Path) -> bool:
-    return any(place.is_file() for place in (path / "sample_data.json", *path.glob("v1.0-*/sample_data.json")))
+    return any(place.is_file() for place in (path / "sample_data.json", *path.glob("v1.0-*/*.json")))
 
 
 def _open_argoverse2(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
-from tokenize import TokenError
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,14 +10,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from understudy.configuration import check_config
-from understudy.datasets.files import read_json
+from understudy.datasets.files import BROKEN_ARRAYS, read_json
 from understudy.errors import InputError
 
 _FORWARD_SENSOR = 1
 _FARTHEST_M = 1e7
 _LONGEST_SWEEP_S = 1.0
-_BROKEN = (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, zlib.error, zipfile.BadZipFile)
-"""What numpy and zipfile raise on bytes that are no npz file."""
 _POINT_KINDS = {**dict.fromkeys("xyz", "f"), "i": "iuf", "t": "f", "d": "iu"}
 
 Meters = Annotated[float, Field(ge=-_FARTHEST_M, le=_FARTHEST_M)]
@@ -140,7 +135,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path}", found="no such file") from None
     except KeyError as error:
         raise InputError(f"{path}", found=f"no array {error}", wanted=", ".join(names)) from None
-    except (*_BROKEN, AttributeError, TypeError) as error:
+    except BROKEN_ARRAYS as error:
         raise InputError(f"{path}", found=str(error), wanted="an npz file without pickled objects") from error
     if any(values.ndim != 1 for values in arrays.values()):
         found = ", ".join(f"{name} of shape {values.shape}" for name, values in arrays.items() if values.ndim != 1)

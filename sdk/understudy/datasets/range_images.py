@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from understudy.boxes import Segments
 from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.datasets.dataset import Place, Sample
-from understudy.datasets.files import fingerprint, refuse_unless_finite
+from understudy.datasets.files import BROKEN_ARRAYS, fingerprint, refuse_unless_finite
 from understudy.errors import InputError
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
@@ -118,7 +118,7 @@ def read_cells(path: Path) -> NDArray[np.float64]:
         cells = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAYS as error:
         raise InputError(f"{path}", found=str(error), wanted="an npy file without pickled objects") from error
     if not isinstance(cells, np.ndarray) or cells.ndim != 3 or cells.shape[2] != _CHANNELS or cells.dtype.kind != "f":
         found = f"{cells.dtype} {cells.shape}" if isinstance(cells, np.ndarray) else "an archive"

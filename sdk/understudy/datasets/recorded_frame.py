@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from understudy.boxes import Boxes, Segments
 from understudy.datasets.dataset import Sample
+from understudy.datasets.files import BROKEN_ARRAYS
 from understudy.datasets.image_files import ImageFiles
 from understudy.errors import InputError, UnderstudyError
 from understudy.frame import Frame, Image, PointCloud
@@ -25,6 +25,11 @@ SCHEMA_VERSION = 1
 BOXES_PREFIX = "boxes."
 _BOX_COLUMNS = ("geometry", "labels", "scores", "track_ids", "num_points", "velocities_mps")
 _CLOUD_COLUMNS = ("points", "time_offset_s", "ring")
+_KINDS = {
+    **{"geometry": "f", "labels": "iu", "scores": "f", "track_ids": "iu", "num_points": "iu", "velocities_mps": "f"},
+    **{"points": "f", "time_offset_s": "f", "ring": "iu"},
+}
+"""Kinds of numpy types that a column may have."""
 _READ_ERRORS = (KeyError, IndexError, TypeError, ValueError)
 
 
@@ -147,7 +152,7 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except BROKEN_ARRAYS as error:
         wanted = "a whole npz file without pickled objects"
         raise InputError(f"{file}", found=str(error), wanted=wanted, remedy="make the data set anew") from error
 
@@ -174,6 +179,7 @@ def _cloud_arrays(prefix: str, cloud: PointCloud) -> dict[str, NDArray[Any]]:
 
 
 def _cloud(arrays: Arrays, prefix: str) -> PointCloud:
+    _refuse_other_kinds(arrays, f"{prefix}.", _CLOUD_COLUMNS)
     return PointCloud(
         np.ascontiguousarray(arrays[f"{prefix}.points"]),
         int(arrays[f"{prefix}.stamp_ns"]),
@@ -193,6 +199,7 @@ def encode_boxes(boxes: Boxes) -> dict[str, NDArray[Any]]:
 def _boxes(arrays: Arrays) -> Boxes | None:
     if "boxes.geometry" not in arrays:
         return None
+    _refuse_other_kinds(arrays, BOXES_PREFIX, _BOX_COLUMNS)
     columns = {name: arrays[f"boxes.{name}"] for name in _BOX_COLUMNS if f"boxes.{name}" in arrays}
     return Boxes(class_names=tuple(arrays["boxes.class_names"].tolist()), **columns)
 
@@ -220,6 +227,14 @@ def _refuse_other_schema(arrays: Arrays, source: str) -> None:
     if version != SCHEMA_VERSION:
         remedy = "make the data set anew with this version of understudy"
         raise InputError(f"{source}: schema_version", found=version, wanted=SCHEMA_VERSION, remedy=remedy)
+
+
+def _refuse_other_kinds(arrays: Arrays, prefix: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        values = arrays.get(f"{prefix}{name}")
+        if values is not None and values.dtype.kind not in _KINDS[name]:
+            wanted = "floats" if _KINDS[name] == "f" else "whole numbers"
+            raise UnderstudyError(f"{prefix}{name}", found=f"values of type {values.dtype}", wanted=wanted)
 
 
 def _refuse_other_length(segments: Segments, cloud: PointCloud, name: str) -> None:

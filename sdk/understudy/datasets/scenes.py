@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from understudy.boxes import Boxes, Segments
 from understudy.configuration import Config, check_config, read_yaml
 from understudy.converters.class_maps import ClassChoice, chosen_map, identity
 from understudy.datasets.dataset import Place, Sample
-from understudy.datasets.files import fingerprint
+from understudy.datasets.files import BROKEN_ARRAYS, fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import InputError, UnderstudyError
 from understudy.frame import Frame, PointCloud
@@ -219,7 +218,7 @@ def _load(file: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
             return {name: stored[name] for name in names if name in stored}
     except FileNotFoundError:
         raise InputError(f"{file}", found="no such file", remedy="make the data set anew") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except BROKEN_ARRAYS as error:
         raise InputError(
             f"{file}", found=str(error), wanted="a whole npz file without pickled objects", remedy="make it anew"
         ) from error

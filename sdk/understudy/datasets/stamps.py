@@ -11,6 +11,8 @@ from understudy.datasets.files import read_text
 from understudy.errors import InputError
 
 _NS_PER_S = 1_000_000_000
+_LATEST_S = 4_102_444_800
+"""The year 2100."""
 
 
 def read_dates_ns(path: Path) -> tuple[int, ...]:
@@ -55,6 +57,6 @@ def _date_ns(text: str) -> int:
 
 def _seconds_ns(text: str) -> int:
     seconds = Decimal(text)
-    if not seconds.is_finite():
+    if not 0 <= seconds <= _LATEST_S:
         raise ValueError(text)
     return int((seconds * _NS_PER_S).to_integral_value())
