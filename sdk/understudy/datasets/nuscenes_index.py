@@ -127,7 +127,8 @@ class NuscenesIndex:
 
         def calibration(row: dict[str, Any]) -> tuple[str, Calibration]:
             sensor = self._found("sensor", sensors, row["sensor_token"], f"calibrated_sensor {row['token']}")
-            own, channel, modality = *texts(row, "token"), *texts(sensor, "channel", "modality")
+            (own,) = texts(row, "token")
+            channel, modality = texts(sensor, "channel", "modality")
             matrix = np.array(row["camera_intrinsic"], np.float64) if row["camera_intrinsic"] else None
             if matrix is not None and matrix.shape != (3, 3):
                 raise ValueError(f"camera_intrinsic of shape {matrix.shape}")
