@@ -27,7 +27,7 @@ from understudy_training.data.from_bag_facts import CLOUD_TYPE, COMPRESSED_TYPE,
 from understudy_training.data.from_bag_labels import RecordedLabels
 from understudy_training.data.from_bag_poses import EgoPoses
 from understudy_training.data.from_bag_settings import NONE, FromBagSettings
-from understudy_training.data.from_bag_sources import Sources, find_sources
+from understudy_training.data.from_bag_sources import Sources, find_sources, rig_beside
 from understudy_training.data.from_bag_summary import DriveSummary
 from understudy_training.data.pseudo_labels import Annotator, PseudoRules
 
@@ -67,10 +67,9 @@ class Job:
     threads: int = 1
 
     def record(self) -> dict[str, Any]:
-        """The settings that decide what is in a drive, as they are stored."""
+        """The settings that decide what is in every drive, as they are stored."""
         teacher = {} if self.teacher is None else {"rules": self.rules.model_dump(mode="json")}
-        rig = {} if self.rig is None else {"rig": file_sha256(self.rig)}
-        return self.settings.model_dump(mode="json", exclude_none=True) | rig | teacher
+        return self.settings.model_dump(mode="json", exclude_none=True) | teacher
 
 
 def dataset_from_bags(job: Job, track: Track = silent) -> list[DriveSummary]:
@@ -118,8 +117,8 @@ def _make_drive(job: Job, bag: Path, name: str, place: Path, track: Track) -> Dr
     with BagReader(bag) as reader:
         split = _split(job, place, name)
         provenance = _provenance(job, bag)
-        if _is_done(place, name, provenance):
-            return DriveSummary(name, bag, split)
+        if there := _made_before(place, name, provenance):
+            return DriveSummary(name, bag, there.split, damage=there.provenance.damage)
         facts = read_facts(reader, job.settings)
         sources = find_sources(reader, facts, job.rig, job.settings)
         poses = EgoPoses(facts, job.settings.base_frame, f"{bag}", use_transforms=job.settings.odometry_topic != NONE)
@@ -149,11 +148,12 @@ def _make_drive(job: Job, bag: Path, name: str, place: Path, track: Track) -> Dr
 
 
 def _provenance(job: Job, bag: Path) -> Provenance:
-    """What is known of a drive before it is made."""
+    """What is known of a drive before it is made: all that decides what will be in it."""
+    rig = job.rig or rig_beside(bag)
     return Provenance(
         source=f"{bag}",
         content_sha256=bag_sha256(bag),
-        settings=job.record(),
+        settings=job.record() | ({} if rig is None else {"rig": file_sha256(rig)}),
         pseudo_labels={} if job.teacher is None else _identity(job.teacher),
     )
 
@@ -187,8 +187,11 @@ def _annotator(job: Job, sources: Sources) -> Iterator[Annotator | None]:
     model = open_model(job.teacher, threads=job.threads)
     with model.engine:
         contract = at_score_threshold(model.contract, job.rules.detected_score)
-        pipeline = Pipeline(contract, model.engine, sources.rig, lidar=sources.pivot)
-        yield Annotator(pipeline, sources.rig, contract.class_names, job.rules)
+        if contract.sweeps not in {1, job.settings.sweeps}:
+            wanted = f"{contract.sweeps}, as {contract.name} was trained with"
+            raise InputError(f"--sweeps with the teacher {job.teacher}", found=job.settings.sweeps, wanted=wanted)
+        pipeline = Pipeline(contract, model.engine, sources.rig, lidar=sources.pivot, sweeps=contract.sweeps)
+        yield Annotator(pipeline, sources.rig, contract.class_names, job.rules, contract.sweeps)
 
 
 def _identity(teacher: Path) -> dict[str, Any]:
@@ -204,22 +207,26 @@ def _split(job: Job, place: Path, name: str) -> Split:
     return "val" if (number + 1) % job.val_every == 0 else "train"
 
 
-def _is_done(place: Path, name: str, provenance: Provenance) -> bool:
-    """Whether the drive is there, made of the same bag with the same settings; another of that name is refused."""
+def _made_before(place: Path, name: str, provenance: Provenance) -> DriveEntry | None:
+    """The drive when it is there, made of the same bag with the same settings; another of that name is refused."""
     if not is_recorded(place):
-        return False
+        return None
     for entry in read_description(place).drives:
         if entry.name != name:
             continue
-        there = entry.provenance
-        same_teacher = there.pseudo_labels.get("sha256") == provenance.pseudo_labels.get("sha256")
-        same = (there.content_sha256, there.settings) == (provenance.content_sha256, provenance.settings)
-        if same and same_teacher:
-            return True
+        if _is_of(entry.provenance, provenance):
+            return entry
         remedy = "name it with --drive, or make a new data set"
-        found = f"one of that name, of {there.source} with other contents or settings"
+        found = f"one of that name, of {entry.provenance.source} with other contents or settings"
         raise InputError(f"{place}: drive {name}", found=found, remedy=remedy)
-    return False
+    return None
+
+
+def _is_of(there: Provenance, wanted: Provenance) -> bool:
+    """Whether a drive that is there is what would be made now."""
+    same_teacher = there.pseudo_labels.get("sha256") == wanted.pseudo_labels.get("sha256")
+    same = (there.content_sha256, there.settings) == (wanted.content_sha256, wanted.settings)
+    return same and same_teacher
 
 
 def _partial(out: Path) -> Path:
@@ -234,9 +241,11 @@ def _prepare_partial(place: Path, job: Job, names: Sequence[str]) -> None:
     if not is_recorded(place):
         wanted = "what an interrupted run left"
         raise InputError(f"{place}", found="something else there", wanted=wanted, remedy="move it away")
-    drives = read_description(place).drives
-    if any(drive.name not in names or drive.provenance.settings != job.record() for drive in drives):
-        shutil.rmtree(place)
+    bags = dict(zip(names, job.bags, strict=True))
+    for drive in read_description(place).drives:
+        if drive.name not in bags or not _is_of(drive.provenance, _provenance(job, bags[drive.name])):
+            shutil.rmtree(place)
+            return
 
 
 def _drive_names(job: Job) -> list[str]:

@@ -56,16 +56,23 @@ class KeyFrames:
         Slots of one period count from the first sweep, so that the rate is kept over hours; the first sweep of each
         slot that has moved far enough is taken.
         """
-        self._first_ns = stamp_ns if self._first_ns is None else self._first_ns
-        slot = int((stamp_ns - self._first_ns) / 1e9 * self._rate_hz + _SLACK)
-        if self._rate_hz and slot <= self._slot:
+        due = self.due(stamp_ns, world_from_ego)
+        if due:
+            self._slot, self._place = self._slot_of(stamp_ns), world_from_ego
+        return due
+
+    def due(self, stamp_ns: int, world_from_ego: Pose | None) -> bool:
+        """The same without taking it."""
+        if self._rate_hz and self._slot_of(stamp_ns) <= self._slot:
             return False
-        if self._place is not None and world_from_ego is not None:
-            moved_m = float(np.linalg.norm(world_from_ego.translation_m - self._place.translation_m))
-            if moved_m < self._min_motion_m:
-                return False
-        self._slot, self._place = slot, world_from_ego
-        return True
+        if self._place is None or world_from_ego is None:
+            return True
+        moved_m = float(np.linalg.norm(world_from_ego.translation_m - self._place.translation_m))
+        return moved_m >= self._min_motion_m
+
+    def _slot_of(self, stamp_ns: int) -> int:
+        self._first_ns = stamp_ns if self._first_ns is None else self._first_ns
+        return int((stamp_ns - self._first_ns) / 1e9 * self._rate_hz + _SLACK)
 
 
 class DriveRun:
@@ -101,6 +108,8 @@ class DriveRun:
         self._chooser = KeyFrames(settings.key_frame_hz, settings.min_motion_m)
         self._earlier: dict[str, deque[Sweep]] = {name: deque(maxlen=settings.sweeps - 1) for name in sources.lidars}
         self._read: Counter[str] = Counter()
+        self._broken: set[str] = set()
+        """Cameras of the set at hand whose message holds no picture; they are counted as rejected already."""
         self.counts = DriveCounts()
         self.damage = ""
 
@@ -170,6 +179,7 @@ class DriveRun:
 
     def _take(self, matched: MatchedSet[Any]) -> None:
         """Makes a frame of a set where it is a key frame; in any case what follows may accumulate it."""
+        self._broken.clear()
         try:
             self._frame(matched)
         except FrameError as error:
@@ -180,14 +190,17 @@ class DriveRun:
         pivot: PointCloud = matched.pivot.item
         world_from_ego = self._poses.at(matched.pivot.time_ns)
         self._refuse_without_pose(world_from_ego)
-        is_key = self._chooser.takes(matched.pivot.time_ns, world_from_ego)
+        is_key = self._chooser.due(matched.pivot.time_ns, world_from_ego)
+        pictures = self._pictures(matched.cameras) if is_key else ()
+        is_key = is_key and not (self._broken and self._settings.require == "all")
         clouds = {self._sources.pivot: pivot} | self._other_clouds(matched.cameras)
         frame = Frame(pivot.stamp_ns, clouds, {}, world_from_ego)
         whole = replace(frame, clouds=self._accumulated(clouds, world_from_ego))
         if self._annotator is not None:
-            self._annotator.see(whole, is_key=is_key)
+            self._annotator.see(whole if self._annotator.sweeps > 1 else frame, is_key=is_key)
         if is_key:
-            self._add(whole, self._pictures(matched.cameras))
+            self._chooser.takes(matched.pivot.time_ns, world_from_ego)
+            self._add(whole, pictures)
         else:
             self._labels.skip(frame.stamp_ns)
             self._give_back(matched, NOT_KEY)
@@ -233,11 +246,13 @@ class DriveRun:
             except FrameError as error:
                 self._synchronizer.counts[name].move("used", "rejected")
                 self._note(self._sources.cameras[name], error)
+                self._broken.add(name)
         return tuple(pictures)
 
     def _give_back(self, matched: MatchedSet[Any], outcome: str) -> None:
         """The messages of a set that became no frame."""
         present = [name for name, partner in matched.cameras.items() if partner is not None]
+        present = [name for name in present if name not in self._broken]
         if outcome == NOT_KEY:
             self.counts.idle.update([self._sources.pivot, *present])
             return

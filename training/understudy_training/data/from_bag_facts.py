@@ -32,7 +32,7 @@ class BagFacts:
         odometry: stamps and poses, world from the odometry's child frame.
         odometry_child: that frame.
         static: child frame to its parent and the pose parent_from_child.
-        moving: the same with a pose for each stamp.
+        moving: child frame to each parent that was told for it, with a pose for each stamp.
         infos: first calibration of each CameraInfo topic.
         labels: boxes by stamp.
         read: messages read, by topic.
@@ -46,7 +46,7 @@ class BagFacts:
     odometry: list[StampedPose] = field(default_factory=list)
     odometry_child: str = ""
     static: dict[str, tuple[str, Pose]] = field(default_factory=dict)
-    moving: dict[str, tuple[str, list[StampedPose]]] = field(default_factory=dict)
+    moving: dict[str, dict[str, list[StampedPose]]] = field(default_factory=dict)
     infos: dict[str, Any] = field(default_factory=dict)
     labels: dict[int, Any] = field(default_factory=dict)
     read: Counter[str] = field(default_factory=Counter)
@@ -139,7 +139,8 @@ def _take_transforms(facts: BagFacts, content: Any, *, is_static: bool) -> None:
         if is_static:
             facts.static[child] = (parent, pose)
         else:
-            facts.moving.setdefault(child, (parent, []))[1].append((stamp_ns_from_message(entry), pose))
+            of_parent = facts.moving.setdefault(child, {}).setdefault(parent, [])
+            of_parent.append((stamp_ns_from_message(entry), pose))
 
 
 def frame_name(text: str) -> str:

@@ -57,7 +57,8 @@ class EgoPoses:
         bag: names the bag in messages.
 
     Raises:
-        GeometryError: when the odometry is of a frame whose place on the vehicle is not known.
+        GeometryError: when the odometry is of a frame whose place on the vehicle is not known, or a frame on the way
+            from the world to the ego hangs on several others.
     """
 
     def __init__(self, facts: BagFacts, base_frame: str, bag: str, *, use_transforms: bool = True) -> None:
@@ -68,7 +69,7 @@ class EgoPoses:
             child = facts.odometry_child or base_frame
             self._fixed_after = Pose.identity() if child == base_frame else _on_vehicle(facts, child, base_frame, bag)
         elif use_transforms:
-            self._edges = _chain_from_world(facts, base_frame)
+            self._edges = _chain_from_world(facts, base_frame, bag)
 
     @property
     def known(self) -> bool:
@@ -112,8 +113,10 @@ def is_elsewhere(one: Pose, other: Pose) -> str:
 def _ancestors(facts: BagFacts, frame: str) -> dict[str, Pose]:
     """`ancestor_from_frame` of the frame itself and all above it."""
     poses = {frame: Pose.identity()}
-    while frame in facts.static and len(poses) < _LONGEST_CHAIN:
+    while frame in facts.static:
         parent, parent_from_frame = facts.static[frame]
+        if parent in poses:  # frames that hang on each other, or one on itself
+            break
         poses[parent] = parent_from_frame @ poses[frame]
         frame = parent
     return poses
@@ -131,13 +134,13 @@ def _on_vehicle(facts: BagFacts, child: str, base_frame: str, bag: str) -> Pose:
     return child_from_base
 
 
-def _chain_from_world(facts: BagFacts, base_frame: str) -> list[Course | Pose]:
+def _chain_from_world(facts: BagFacts, base_frame: str, bag: str) -> list[Course | Pose]:
     """The edges from the world down to the ego; empty when nothing on the way moves."""
     edges: list[Course | Pose] = []
     frame = base_frame
     while len(edges) < _LONGEST_CHAIN:
         if frame in facts.moving:
-            frame, poses = facts.moving[frame]
+            frame, poses = _moving_parent(facts, frame, bag)
             edges.insert(0, Course.of(poses))
         elif frame in facts.static:
             frame, pose = facts.static[frame]
@@ -147,3 +150,13 @@ def _chain_from_world(facts: BagFacts, base_frame: str) -> list[Course | Pose]:
         if frame == WORLD_FRAME:
             break
     return edges if any(isinstance(edge, Course) for edge in edges) else []
+
+
+def _moving_parent(facts: BagFacts, frame: str, bag: str) -> tuple[str, list[StampedPose]]:
+    """The one frame that another moves in; poses of two worlds must not be mixed."""
+    parents = facts.moving[frame]
+    if len(parents) > 1:
+        found = f"several parents: {', '.join(sorted(parents))}"
+        remedy = "name an odometry with --odometry-topic, or say none"
+        raise GeometryError(f"bag {bag}: transforms of {frame}", found=found, wanted="one", remedy=remedy)
+    return next(iter(parents.items()))

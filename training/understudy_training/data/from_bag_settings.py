@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from understudy.configuration import Config
 from understudy.messages.headers import BASE_FRAME
@@ -41,6 +41,12 @@ class FromBagSettings(Config):
     """Farthest that a picture may be from its sweep."""
     require: Literal["all", "any"] = "any"
     """Whether a sweep without all cameras is kept."""
+
+    @field_validator("base_frame")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        """Frame ids are compared without the slash that old drivers put before them."""
+        return value.lstrip("/")
 
     def policy(self) -> SyncPolicy:
         """How pictures are matched; nothing is live here, so sweeps can wait and queues be long."""

@@ -65,8 +65,7 @@ def find_sources(reader: BagReader, facts: BagFacts, rig_file: Path | None, sett
         GeometryError: when the rig is not that of the bag, or the bag's transforms and calibrations are not whole.
         InputError: when a rig file cannot be read, or an option is none.
     """
-    beside = (reader.path if reader.path.is_dir() else reader.path.parent) / RIG_BESIDE
-    file = rig_file or (beside if beside.is_file() else None)
+    file = rig_file or rig_beside(reader.path)
     if file is None:
         lidars, cameras = _lidars(reader, None, settings), _cameras(reader, None, settings)
         rig = rig_of_bag(reader, facts, lidars, cameras, settings)
@@ -79,6 +78,12 @@ def find_sources(reader: BagReader, facts: BagFacts, rig_file: Path | None, sett
     for name in found.lidars:
         refuse_impossible_mounting(rig, name, rig.lidars[name])
     return found
+
+
+def rig_beside(bag: Path) -> Path | None:
+    """The rig file beside a bag's messages, where there is one."""
+    beside = (bag if bag.is_dir() else bag.parent) / RIG_BESIDE
+    return beside if beside.is_file() else None
 
 
 def _lidars(reader: BagReader, rig: Rig | None, settings: FromBagSettings) -> dict[str, str]:

@@ -76,6 +76,8 @@ class DriveSummary:
         """The record as text."""
         if not self.num_frames:
             yield _cut(f"drive {self.drive} ({self.split}): there already, of {self.bag} with the same settings")
+            if self.damage:
+                yield f"DAMAGED: {self.damage}"
             return
         yield _cut(f"{'topic':<{_TOPIC_WIDTH}}" + "".join(f"{_SHORT.get(h, h):>{w}}" for h, w in _HEADS.items()))
         for topic, row in self.messages.items():

@@ -108,13 +108,17 @@ class Annotator:
         rig: the drive's rig.
         class_names: the teacher's classes.
         rules: which boxes become labels.
+        sweeps: how many sweeps the clouds hold that the teacher is shown.
 
     Attributes:
+        sweeps: the same.
         counts: how many boxes of a class were kept, or dropped for which reason, in the key frames labeled so far.
     """
 
-    def __init__(self, detector: Detector, rig: Rig, class_names: tuple[str, ...], rules: PseudoRules) -> None:
-        self.class_names, self.rules = class_names, rules
+    def __init__(
+        self, detector: Detector, rig: Rig, class_names: tuple[str, ...], rules: PseudoRules, sweeps: int = 1
+    ) -> None:
+        self.class_names, self.rules, self.sweeps = class_names, rules, sweeps
         self.counts: Counter[tuple[str, str]] = Counter()
         self._detector, self._rig = detector, rig
         self._sweeps: list[Seen] = []
