@@ -9,6 +9,7 @@ import pytest
 
 from understudy.cli import build_app
 from understudy.datasets.scenes import ScenesDataset
+from understudy.errors import InputError
 from understudy_training.data.checking import check_dataset
 from understudy_training.data.findings import CheckReport, describe
 from understudy_training.scenes.config import LidarConfig, SceneConfig
@@ -144,6 +145,12 @@ def test_the_command_ends_with_1_on_errors_and_writes_them(damaged, tmp_path):
     assert status == 1
     record = json.loads(out.read_text())
     assert [finding["rule"] for finding in record["findings"] if finding["severity"] == "error"] == ["cannot be read"]
+
+
+@pytest.mark.parametrize("frames", [0, -1])
+def test_looking_at_nothing_is_no_clean_bill(whole, frames):
+    with pytest.raises(InputError, match=f"frames to check: found {frames}, wanted at least 1"):
+        check_dataset(whole, num_frames=frames)
 
 
 @pytest.mark.data

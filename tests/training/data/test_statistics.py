@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from understudy.boxes import Boxes
 from understudy.cli import build_app
+from understudy.datasets.dataset import Place
 from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
 from understudy.pose import Pose
-from understudy_training.data.measures import FrameMeasures
+from understudy_training.data import statistics_figures
+from understudy_training.data.measures import CloudMeasures, FrameMeasures
 from understudy_training.data.motion import box_speeds, ego_speeds
 from understudy_training.data.statistics import measure_dataset, statistics_of
 from understudy_training.data.statistics_table import describe
@@ -81,6 +84,40 @@ def test_numbers_of_real_recordings(data_root):
     assert statistics.cameras == {}
     assert statistics.classes["car"].num_tracks == 70
     assert all(len(line) <= 100 for line in describe(statistics))
+
+
+class Drives:
+    """A data set of one frame in each of three drives, whose tracks all count from 5."""
+
+    class_names = ("car",)
+    fingerprint = "f"
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+
+    def place(self, index):
+        return Place(f"drive {index % 2}", index)
+
+
+def test_tracks_are_counted_within_their_drives():
+    frames = [frame(0.0, 0.0, 20.0), frame(0.0, 5.0, 16.0), frame(0.5, 5.0, 16.0)]
+    assert statistics_of(Drives(), frames, "three").classes["car"].num_tracks == 2
+    assert statistics_of(Drives(), frames[:1], "three").classes["car"].num_tracks == 1
+
+
+def test_plots_show_every_box_and_a_single_frame():
+    far = frame(0.0, 0.0, 180.0)
+    cloud = CloudMeasures(10, 0, np.arange(5), None, cloud_proxies(np.ones((10, 3)), np.ones(10), np.ones(10)))
+    frames = [replace(far, clouds={"lidar": cloud})]
+    statistics = statistics_of(Drives(), frames, "one")
+    near = statistics_figures._ranges(statistics, frames).axes[0]
+    assert sum(patch.get_xy()[:, 1].max() for patch in near.patches) == 1
+    weather = statistics_figures._lidars(statistics, frames).axes[1]
+    assert all(line.get_marker() == "o" for line in weather.lines)
+    assert all(tick == round(tick) for tick in weather.get_xticks())
 
 
 @pytest.mark.data

@@ -35,13 +35,15 @@ def check_dataset(
         path: the data set.
         splits: which to read and to hold against each other; none named takes the usual ones that it has, or all.
         classes: which labels to look at; None is our four classes.
-        num_frames: frames of each split, spread evenly; None takes all. Gaps are not judged on a part.
+        num_frames: frames of each split, spread evenly; None takes all.
         images: decode the pictures too.
         track: shows progress.
 
     Raises:
-        InputError: when the folder is no data set or a split that was named is missing.
+        InputError: when the folder is no data set, a split that was named is missing, or there is nothing to read.
     """
+    if num_frames is not None and num_frames < 1:
+        raise InputError("frames to check", found=num_frames, wanted="at least 1")
     opened = _opened(path, splits, classes)
     findings: list[Finding] = []
     traces: dict[str, list[Trace]] = {}

@@ -53,14 +53,14 @@ def _from_above(axes: Axes, sample: Sample, range_m: float) -> None:
         outline(axes, boxes[boxes.labels == label], _color(label), width=1.6, alpha=1.0)
     axes.plot(0, 0, marker="^", color=INK, markersize=7)
     axes.set(xlim=(-range_m, range_m), ylim=(-range_m, range_m), aspect="equal")
-    axes.set(xlabel="left - right [m]", ylabel="forward [m]")
+    axes.set(xlabel="to the right [m]", ylabel="forward [m]")
     axes.set_title(_title(sample), fontsize=11, color=INK, loc="left")
     quiet(axes)
     _legend(axes, boxes)
 
 
 def _title(sample: Sample) -> str:
-    boxes = "no labels" if sample.boxes is None else f"{len(sample.boxes)} boxes"
+    boxes = "no labels" if sample.boxes is None else f"{len(sample.boxes)} box{'es' * (len(sample.boxes) != 1)}"
     points = sum(len(cloud) for cloud in sample.frame.clouds.values())
     return f"{sample.key}: {points} points, {boxes}"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.boxes import Boxes
 from understudy.configuration import Config, write_json
 from understudy.datasets.dataset import Dataset, Sequential
 from understudy.datasets.selection import spread_evenly
@@ -124,6 +123,7 @@ def statistics_of(dataset: Dataset, frames: Sequence[FrameMeasures], name: str) 
     """Everything that the measures say; speeds come from labels or, where they carry none, from tracks."""
     whole = len(frames) == len(dataset)
     drives = [dataset.place(i).drive for i in range(len(dataset))] if isinstance(dataset, Sequential) else None
+    read_from = None if drives is None else [drives[number] for number in spread_evenly(len(dataset), len(frames))]
     speeds = box_speeds(frames, drives if whole else None)
     lidars = sorted({lidar for frame in frames for lidar in frame.clouds})
     cameras = sorted({camera for frame in frames for camera in frame.pictures})
@@ -136,7 +136,8 @@ def statistics_of(dataset: Dataset, frames: Sequence[FrameMeasures], name: str) 
         num_drives=None if drives is None else len(set(drives)),
         ego_speed_mps=Spread.of(ego_speeds(frames, drives) if drives and whole else ()),
         classes={
-            class_name: _class_statistics(label, frames, speeds) for label, class_name in enumerate(dataset.class_names)
+            class_name: _class_statistics(label, frames, speeds, read_from)
+            for label, class_name in enumerate(dataset.class_names)
         },
         lidars={lidar: _lidar_statistics([f.clouds[lidar] for f in frames if lidar in f.clouds]) for lidar in lidars},
         cameras={camera: _camera_statistics(frames, camera) for camera in cameras},
@@ -144,7 +145,7 @@ def statistics_of(dataset: Dataset, frames: Sequence[FrameMeasures], name: str) 
 
 
 def _class_statistics(
-    label: int, frames: Sequence[FrameMeasures], speeds: Sequence[NDArray[np.float64]]
+    label: int, frames: Sequence[FrameMeasures], speeds: Sequence[NDArray[np.float64]], drives: Sequence[str] | None
 ) -> ClassStatistics:
     chosen = [(frame.boxes, frame.boxes.labels == label) for frame in frames if frame.boxes is not None]
     parts = [boxes[mask] for boxes, mask in chosen]
@@ -161,7 +162,7 @@ def _class_statistics(
     return ClassStatistics(
         num_boxes=len(geometry),
         num_frames=sum(len(part) > 0 for part in parts),
-        num_tracks=_num_tracks(parts),
+        num_tracks=_num_tracks(label, frames, drives),
         num_empty=int((points == 0).sum()),
         length_m=Spread.of(geometry[:, 3]),
         width_m=Spread.of(geometry[:, 4]),
@@ -173,9 +174,16 @@ def _class_statistics(
     )
 
 
-def _num_tracks(parts: Sequence[Boxes]) -> int | None:
-    ids = [part.track_ids for part in parts if part.track_ids is not None]
-    return len(np.unique(np.concatenate(ids))) if ids else None
+def _num_tracks(label: int, frames: Sequence[FrameMeasures], drives: Sequence[str] | None) -> int | None:
+    """Objects of a class; identities count anew in each drive, and in each frame where drives are not known."""
+    names = [str(number) for number in range(len(frames))] if drives is None else drives
+    tracks: set[tuple[str, int]] = set()
+    known = False
+    for name, boxes in zip(names, (frame.boxes for frame in frames), strict=True):
+        if boxes is not None and boxes.track_ids is not None:
+            known = True
+            tracks.update((name, int(track)) for track in boxes.track_ids[boxes.labels == label])
+    return len(tracks) if known else None
 
 
 def _lidar_statistics(sweeps: Sequence[CloudMeasures]) -> LidarStatistics:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from understudy.metrics.matching import ground_ranges_m
 from understudy_training.data.measures import RING_EDGES_M, FrameMeasures
@@ -14,6 +16,8 @@ from understudy_training.data.statistics import DataStatistics
 from understudy_training.report.figures import FAINT, INK, SERIES_COLORS, quiet
 
 _WIDE = (9.0, 3.4)
+_BIN_M = 5.0
+_FEW_FRAMES = 20
 
 
 def write_figures(folder: Path, statistics: DataStatistics, frames: Sequence[FrameMeasures]) -> list[Path]:
@@ -56,12 +60,14 @@ def _ranges(statistics: DataStatistics, frames: Sequence[FrameMeasures]) -> Figu
     figure = _figure(2)
     near, hit = figure.subplots(1, 2)
     boxes = [frame.boxes for frame in frames if frame.boxes is not None]
+    farthest_m = max((float(ground_ranges_m(part).max(initial=0)) for part in boxes), default=0.0)
+    bins = np.arange(0, farthest_m + 2 * _BIN_M, _BIN_M)
     names = [name for name, of_class in statistics.classes.items() if of_class.num_boxes][: len(SERIES_COLORS)]
     for color, name in zip(SERIES_COLORS, names, strict=False):
         parts = [part[part.labels == part.class_names.index(name)] for part in boxes]
         ranges_m = np.concatenate([ground_ranges_m(part) for part in parts])
         points = np.concatenate([np.zeros(len(part)) if part.num_points is None else part.num_points for part in parts])
-        near.hist(ranges_m, bins=np.arange(0, 105, 5), histtype="step", color=color, linewidth=1.6, label=name)
+        near.hist(ranges_m, bins=bins, histtype="step", color=color, linewidth=1.6, label=name)
         hit.scatter(ranges_m, np.maximum(points, 0.5), s=5, color=color, linewidths=0, alpha=0.6, label=name)
     near.set(xlabel="distance from ego [m]", ylabel="boxes")
     hit.set(xlabel="distance from ego [m]", ylabel="returns in the box (0 drawn at 0.5)", yscale="log")
@@ -79,10 +85,15 @@ def _lidars(statistics: DataStatistics, frames: Sequence[FrameMeasures]) -> Figu
     for color, (name, lidar) in zip(SERIES_COLORS, statistics.lidars.items(), strict=False):
         density.plot(middles, np.maximum(lidar.density_per_m2, 1e-4), marker="o", color=color, label=name)
         shares = [frame.clouds[name].proxies for frame in frames if name in frame.clouds]
-        weather.plot([100 * share.scattered_share for share in shares], color=color, label=f"{name} scattered near")
-        weather.plot([100 * share.far_share for share in shares], color=color, linestyle=":", label=f"{name} > 50 m")
+        marker = _marker(len(shares))
+        for line, label, values in (
+            ("-", f"{name} scattered near", [100 * share.scattered_share for share in shares]),
+            (":", f"{name} > 50 m", [100 * share.far_share for share in shares]),
+        ):
+            weather.plot(values, color=color, linestyle=line, label=label, marker=marker, markersize=3)
     density.set(xlabel="distance from the sensor [m]", ylabel="returns per m2 of ground", yscale="log")
-    weather.set(xlabel="frame", ylabel="share of the returns [%]")
+    weather.set(ylabel="share of the returns [%]")
+    _over_frames(weather, len(frames))
     for axes in (density, weather):
         axes.legend(fontsize=8, frameon=False)
         quiet(axes)
@@ -97,10 +108,20 @@ def _cameras(frames: Sequence[FrameMeasures]) -> Figure:
             values = [[getattr(picture, name) for picture in frame.pictures.values()] for frame in frames]
             numbers = [number for number, row in enumerate(values) if row]
             means = [float(np.mean(values[number])) for number in numbers]
-            axes.plot(numbers, means, color=color, label=name, marker="o" if len(numbers) < 20 else None, markersize=3)
+            axes.plot(numbers, means, color=color, label=name, marker=_marker(len(numbers)), markersize=3)
             low, high = ([bound(values[number]) for number in numbers] for bound in (min, max))
             axes.fill_between(numbers, low, high, color=color, alpha=0.12, linewidth=0)
-        axes.set(xlabel="frame")
+        _over_frames(axes, len(frames))
         axes.legend(fontsize=8, frameon=False, labelcolor=FAINT)
         quiet(axes)
     return figure
+
+
+def _marker(num_frames: int) -> str | None:
+    """Dots where a line alone would show nothing, or hide how few frames there are."""
+    return "o" if num_frames < _FEW_FRAMES else None
+
+
+def _over_frames(axes: Axes, num_frames: int) -> None:
+    axes.set(xlabel="frame, in the order of the data set", xlim=(-0.5, num_frames - 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -18,8 +18,8 @@ from understudy_training.data.statistics import (
 
 def describe(statistics: DataStatistics) -> Iterator[str]:
     """Blocks for labels, LiDARs and cameras."""
-    drives = "" if statistics.num_drives is None else f", {statistics.num_drives} drives"
-    yield f"{statistics.name}: {statistics.num_frames} frames{drives}; {statistics.num_read} read"
+    drives = "" if statistics.num_drives is None else f", {_counted(statistics.num_drives, 'drive')}"
+    yield f"{statistics.name}: {_counted(statistics.num_frames, 'frame')}{drives}; {statistics.num_read} read"
     if statistics.ego_speed_mps.p50 is not None:
         yield f"vehicle    {_spread(statistics.ego_speed_mps)} m/s (5 %, median, 95 %)"
     if statistics.num_labeled:
@@ -59,7 +59,7 @@ def _class(name: str, of_class: ClassStatistics) -> str:
 def _lidar(name: str, lidar: LidarStatistics) -> Iterator[str]:
     beams = "" if lidar.beams.p50 is None else f", {lidar.beams.p50:.0f} beams"
     broken = f", {lidar.num_broken} not finite" if lidar.num_broken else ""
-    yield f"LiDAR {name}: {lidar.num_sweeps} sweeps, {_number(lidar.points.p50, 0)} points{beams}{broken}"
+    yield f"LiDAR {name}: {_counted(lidar.num_sweeps, 'sweep')}, {_number(lidar.points.p50, 0)} points{beams}{broken}"
     spans = pairwise(RING_EDGES_M)
     yield "  ring             " + "".join(f"{_span(low, high):>9}" for low, high in spans)
     yield "  points per m2    " + "".join(f"{value:>9.3g}" for value in lidar.density_per_m2)
@@ -72,6 +72,10 @@ def _camera(name: str, camera: CameraStatistics) -> str:
     light = f"{_number(camera.brightness.p50, 2):>12}{_number(camera.contrast.p50, 2):>10}"
     clear = f"{_number(camera.haze.p50, 2):>8}{_number(camera.sharpness.p50, 1):>11}"
     return f"  {name[:22]:<22}{camera.num_pictures:>9}{light}{clear}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _spread(spread: Spread) -> str:
