@@ -83,6 +83,12 @@ def test_thresholds_reach_the_contract():
     assert [entry.score_threshold for entry in recipe.contract().classes] == [0.4, 0.1]
 
 
+def test_clouds_of_several_sweeps_have_room_for_the_points_of_each():
+    one, five = (check_recipe(recipe_values(data={"sweeps": sweeps}), "x").contract() for sweeps in (1, 5))
+    assert (one.sweeps, five.sweeps) == (1, 5)
+    assert five.input.max_points == 5 * one.input.max_points
+
+
 @pytest.mark.parametrize("name", list(shipped_recipes()))
 def test_shipped_recipes_are_complete_and_named_after_their_files(name):
     recipe = read_recipe(name)

@@ -136,7 +136,8 @@ class Recipe(Config):
 
     def contract(self) -> Contract:
         """What a pipeline must know about the detector."""
-        detector = self.detector_config()
+        detector, sweeps = self.detector_config(), self.data.sweeps
+        one_sweep = detector.graph_input()
         classes = tuple(
             DetectedClass(name=name, score_threshold=self._threshold(name)) for name in detector.class_names
         )
@@ -144,8 +145,8 @@ class Recipe(Config):
             name=self.name,
             classes=classes,
             grid=detector.grid,
-            input=detector.graph_input(),
-            sweeps=self.data.sweeps,
+            input=one_sweep.model_copy(update={"max_points": sweeps * one_sweep.max_points}),
+            sweeps=sweeps,
         )
 
     def _threshold(self, class_name: str) -> float:
