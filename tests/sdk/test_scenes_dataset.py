@@ -116,6 +116,16 @@ def test_fingerprint_is_stable_and_tells_changes(folder: Path) -> None:
     assert ScenesDataset(folder).fingerprint != before
 
 
+def test_fingerprint_follows_pictures(folder: Path) -> None:
+    pictures = folder / "drives" / "0000" / "camera"
+    pictures.mkdir()
+    found = {ScenesDataset(folder).fingerprint}
+    for content in (b"a picture", b"another picture"):
+        (pictures / "000000.jpg").write_bytes(content)
+        found.add(ScenesDataset(folder).fingerprint)
+    assert len(found) == 3
+
+
 def open_and_look(folder: Path, index: int | None, **arguments: Any) -> None:
     dataset = ScenesDataset(folder, **arguments)
     if index is not None:

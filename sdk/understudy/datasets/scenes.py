@@ -106,13 +106,14 @@ class ScenesDataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the descriptions' contents and the names and sizes of the frames' files.
+        """SHA-256 over the descriptions' contents and the names and sizes of the frames' files and pictures.
 
         Raises:
             InputError: when a frame's file is missing.
         """
         descriptions = (self.path / DESCRIPTION_FILE, self.path / RIG_FILE)
-        return fingerprint(self.path, (self._frame_file(place) for place in self._places), descriptions)
+        pictures = [picture for drive in self.drives for picture in self._picture_folder(drive).glob("*.jpg")]
+        return fingerprint(self.path, [*map(self._frame_file, self._places), *pictures], descriptions)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -169,14 +170,14 @@ class ScenesDataset:
         return self._class_map.relabel_boxes(native)
 
     def _pictures(self, place: _Numbered, stamp_ns: int) -> ImageFiles:
-        file = self._drive_folder(place) / CAMERA / f"{place.frame:06d}.jpg"
+        file = self._picture_folder(place.drive) / f"{place.frame:06d}.jpg"
         return ImageFiles({CAMERA: ImageFile(file, stamp_ns, self.rig.cameras[CAMERA].frame_id)})
 
-    def _drive_folder(self, place: _Numbered) -> Path:
-        return self.path / "drives" / place.drive.name
+    def _picture_folder(self, drive: DriveEntry) -> Path:
+        return self.path / "drives" / drive.name / CAMERA
 
     def _frame_file(self, place: _Numbered) -> Path:
-        return self._drive_folder(place) / "frames" / f"{place.frame:06d}.npz"
+        return self.path / "drives" / place.drive.name / "frames" / f"{place.frame:06d}.npz"
 
 
 def _read_description(path: Path) -> ScenesDescription:
