@@ -148,6 +148,17 @@ def test_samples_are_whole(root: Path) -> None:
     assert dataset.fingerprint == NuscenesTables(root).fingerprint != NuscenesTables(root, "mini_val").fingerprint
 
 
+def test_fingerprint_follows_sweeps_and_point_classes_where_they_are(damaged: Path) -> None:
+    found = [NuscenesTables(damaged).fingerprint]
+    sweep, labels = next(damaged.glob("sweeps/LIDAR_TOP/*")), next(damaged.glob("lidarseg/*/*"))
+    for file in (sweep, labels, next(damaged.glob("samples/CAM_BACK/*")), next(damaged.glob("v1.0-mini/log.json"))):
+        file.write_bytes(file.read_bytes() + b" ")
+        found.append(NuscenesTables(damaged).fingerprint)
+    shutil.rmtree(damaged / "sweeps")
+    found.append(NuscenesTables(damaged).fingerprint)
+    assert len(set(found)) == 6
+
+
 def test_a_camera_stands_where_it_fired(root: Path) -> None:
     dataset = NuscenesTables(root)
     sample = dataset[2]

@@ -32,15 +32,20 @@ class LidarsegTable:
             raise InputError(f"{folder / 'category.json'}", found=found, wanted="0, 1, 2, ... without gaps")
         self.class_names = tuple(names[index] for index in range(len(names)))
 
+    def file(self, sample_data_token: str) -> Path | None:
+        """The file of a sweep's classes; None when the sweep has no such labels."""
+        name = self._files.get(sample_data_token)
+        return None if name is None else self._root / name
+
     def segments(self, sample_data_token: str, num_points: int) -> Segments | None:
         """The class of each of a sweep's points; None when the sweep has no such labels.
 
         Raises:
             InputError: when the file is missing, holds not one class per point, or a class that is not there.
         """
-        if sample_data_token not in self._files:
+        path = self.file(sample_data_token)
+        if path is None:
             return None
-        path = self._root / self._files[sample_data_token]
         try:
             labels = np.fromfile(path, np.uint8)
         except FileNotFoundError:

@@ -7,6 +7,7 @@ boxes, velocities, order, splits, point classes and accumulated clouds equal the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -70,9 +71,11 @@ class NuscenesTables:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over key frames' names and sizes and the tables' contents."""
+        """SHA-256 over names and sizes of key frames, of sweeps and point classes that are there, and all tables."""
         data = [data for sample in self._samples for data in self._seen(sample)]
-        return fingerprint(self._root, [self._root / entry.filename for entry in data], self._tables.glob("*.json"))
+        files = {self._root / entry.filename for entry in data}
+        files |= {path for path in self._between_and_labels() if path.is_file()}
+        return fingerprint(self._root, files, self._tables.glob("*.json"))
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -174,6 +177,18 @@ class NuscenesTables:
         """The LiDAR's and the unpacked cameras' files, by channel."""
         channels = sorted(channel for channel in sample.data if channel == LIDAR or channel in self._unpacked)
         return [self._index.data[sample.data[channel]] for channel in channels]
+
+    def _between_and_labels(self) -> Iterator[Path]:
+        """Sweeps back to the key frame before, and files of point classes; who unpacked none of them has none."""
+        for sample in self._samples:
+            data = self._index.data[sample.data[LIDAR]]
+            if self._lidarseg is not None and (labels := self._lidarseg.file(data.token)) is not None:
+                yield labels
+            while (earlier := self._index.data.get(data.prev)) is not None:
+                if earlier.sample_token or earlier.stamp_ns >= data.stamp_ns:
+                    break
+                yield self._root / earlier.filename
+                data = earlier
 
     def _world_from(self, data: SensorData) -> Pose:
         return self._index.world_from_ego(data) @ self._index.calibration(data).ego_from_sensor
