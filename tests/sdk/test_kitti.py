@@ -264,6 +264,17 @@ def test_a_label_without_a_sweep_is_refused_unless_a_split_names_the_frames(dama
 
 
 @pytest.mark.data
+def test_frames_are_named_by_number(damaged):
+    (damaged / "ImageSets").mkdir()
+    (damaged / "ImageSets" / "mine.txt").write_text("000007 seven\n")
+    with pytest.raises(InputError, match=r"ImageSets/mine\.txt: found a frame 'seven', wanted frames named by number"):
+        KittiDataset(damaged, "mine")
+    (damaged / "training" / "velodyne" / "._000007.bin").write_bytes(b"what some systems leave beside a copy")
+    with pytest.raises(InputError, match=r"velodyne: found a frame '\._000007'"):
+        KittiDataset(damaged)
+
+
+@pytest.mark.data
 def test_points_that_are_not_finite_are_damage(damaged):
     path = damaged / "training" / "velodyne" / "000007.bin"
     points = np.fromfile(path, np.float32).reshape(-1, 4)

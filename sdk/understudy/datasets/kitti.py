@@ -163,6 +163,7 @@ def _frame_keys(root: Path, split: str | None) -> list[str]:
     if split is None:
         sweeps = [*root.glob("velodyne/*.bin"), *root.glob("velodyne_reduced/*.bin")]
         keys = sorted({path.stem for path in sweeps})
+        _refuse_strangers(f"{root / 'velodyne'}", keys)
         _refuse_labels_without_sweep(root, keys)
         return keys
     lists = root.parent / "ImageSets"
@@ -170,7 +171,15 @@ def _frame_keys(root: Path, split: str | None) -> list[str]:
     if not path.is_file():
         known = [*sorted(entry.stem for entry in lists.glob("*.txt")), "all"]
         raise InputError(f"{root.parent}: split {split}", found=f"no {path}", wanted=" or ".join(known))
-    return read_text(path).split()
+    keys = read_text(path).split()
+    _refuse_strangers(f"{path}", keys)
+    return keys
+
+
+def _refuse_strangers(where: str, keys: list[str]) -> None:
+    strangers = [key for key in keys if not key.isdecimal()]
+    if strangers:
+        raise InputError(where, found=f"a frame {strangers[0]!r}", wanted="frames named by number, such as 000000")
 
 
 def _refuse_labels_without_sweep(root: Path, keys: list[str]) -> None:
