@@ -27,6 +27,7 @@ from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.terms import Widths
 from understudy_training.loop.averaging import WeightAverage
 from understudy_training.loop.checkpoints import Checkpoints
+from understudy_training.loop.finite import Finite
 from understudy_training.loop.launch import is_first_process
 from understudy_training.loop.options import DEFAULTS, FitOptions, Teaching
 from understudy_training.loop.order import divide
@@ -84,7 +85,8 @@ def fit(
     Raises:
         InputError: when a resumption is asked for and there is nothing to resume, or the run was begun otherwise.
         RecipeError: when a batch cannot be shared evenly, or the precision needs a GPU.
-        UnderstudyError: when it was interrupted or terminated; Lightning would exit without a word.
+        UnderstudyError: when it was interrupted or terminated (Lightning would exit without a word), or when the loss
+            or the weights are no numbers any more; the last checkpoint before stays.
     """
     usable_precision(recipe.precision)
     check_loggers(options.loggers)
@@ -147,9 +149,10 @@ def _trainer(
     folder.mkdir(parents=True, exist_ok=True)
     ema = recipe.schedule.ema
     average = WeightAverage(detector, ema.decay) if ema is not None else None
-    checkpoints = Checkpoints(folder / FOLDER, options.checkpoint_every)
+    finite = Finite(folder, options.metrics_every)
+    checkpoints = Checkpoints(folder / FOLDER, options.checkpoint_every, finite.before_checkpoint)
     lines = MetricLines(folder / METRICS, options.metrics_every, None if options.bars else say)
-    callbacks = [lines, *([average] if average is not None else []), checkpoints]
+    callbacks = [finite, lines, *([average] if average is not None else []), checkpoints]
     resumed_step = None if checkpoint is None else _step_of(checkpoint)
     loggers = make_loggers(options.loggers, folder, recipe, resumed_step=resumed_step) if is_first_process() else []
     precision = usable_precision(recipe.precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,16 @@ class Checkpoints(Callback):
     Args:
         folder: where it lies.
         every: how often within an epoch; None is only at its end.
+        before: called before each one; what it raises leaves the last one where it is.
     """
 
-    def __init__(self, folder: Path, every: Interval | None) -> None:
-        self.folder, self.every = folder, every or Interval()
+    def __init__(
+        self,
+        folder: Path,
+        every: Interval | None,
+        before: Callable[[lightning.Trainer], None] = lambda trainer: None,
+    ) -> None:
+        self.folder, self.every, self.before = folder, every or Interval(), before
         self.begun_s = self.saved_s = time.perf_counter()
         self.saved_step = 0
         self.earlier_s = 0.0
@@ -67,6 +74,7 @@ class Checkpoints(Callback):
 
     def save(self, trainer: lightning.Trainer) -> None:
         """Replaces the last checkpoint."""
+        self.before(trainer)
         unfinished = self.folder / f"{LAST}.part"
         trainer.save_checkpoint(unfinished, weights_only=False)
         if trainer.is_global_zero:
