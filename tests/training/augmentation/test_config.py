@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from understudy.configuration import write_yaml
 from understudy.errors import RecipeError
@@ -102,3 +103,9 @@ def test_the_page_shows_a_recipe_that_is_one(monkeypatch):
     assert set(kinds) == {"flip", "turn", "scale", "translate", "object_jitter", "object_paste", "beam_drop"} | {
         *("point_dropout", "rain", "fog", "snow", "photometric", "camera_geometric")
     }
+
+
+@pytest.mark.parametrize("scale_range", [(0.0, 1.0), (-1.0, 1.0), (1.1, 0.9)])
+def test_a_scale_that_cannot_be_is_refused_in_the_short_form_too(scale_range):
+    with pytest.raises(ValidationError, match="scale_range: "):
+        Augmentation(scale_range=scale_range)

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from tests.training.augmentation.made_up import CLASSES, EGO_FROM_LIDAR, contained, street
 from understudy.boxes import Boxes
+from understudy.cli import build_app
+from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
 from understudy.overlap import bev_intersection_m2
 from understudy_training.augmentation.membership import counts_inside, members
 from understudy_training.augmentation.object_cutting import cut_objects
-from understudy_training.augmentation.object_database import ObjectDatabase
+from understudy_training.augmentation.object_database import ObjectDatabase, open_database
 from understudy_training.augmentation.object_jitter import ObjectJitter
 from understudy_training.augmentation.object_paste import ObjectPaste
+from understudy_training.scenes.config import LidarConfig, SceneConfig
+from understudy_training.scenes.writer import make_scenes
 from understudy_training.testing import MadeUpDataset
 
 seeds = st.integers(0, 10_000)
@@ -196,3 +200,13 @@ def test_damaged_databases_are_named(tmp_path, database):
     (copy / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: found no such file"):
         ObjectDatabase(copy).crop("car", 0)
+
+
+def test_objects_are_cut_from_the_training_split_unless_told(tmp_path):
+    """Objects of the split that is evaluated on must not come in by leaving an option out."""
+    lidar = LidarConfig(beams=16, azimuth_steps=360)
+    make_scenes(SceneConfig(seed=3, num_drives=2, num_val_drives=1, num_frames=2, lidar=lidar), tmp_path / "scenes")
+    command = ["dataset", "objects", str(tmp_path / "scenes"), "--out", str(tmp_path / "db"), "--min-points", "1"]
+    assert not build_app()(args=command, standalone_mode=False)
+    trained_on = open_dataset(tmp_path / "scenes", "train").fingerprint
+    assert open_database(tmp_path / "db").card.data_fingerprint == trained_on

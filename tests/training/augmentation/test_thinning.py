@@ -153,3 +153,11 @@ def test_targets_beyond_the_source_have_no_beams():
     rows = target_beams(source, np.radians([-15.0, -9.9, 0.05, 12.0]))
     np.testing.assert_array_equal(rows, [0, 25])
     assert BeamDrop(beams=16).source_beams == 64
+
+
+def test_beams_that_no_point_knows_are_read_off_elevations():
+    """Pasted objects alone may be left of a cloud, and an older database knows no beams."""
+    scene = street()
+    unknown = replace(scene, ring=np.full(len(scene.points), -1, np.int16))
+    drop = BeamDrop(beams=16).draw(np.random.default_rng(0), scene)
+    assert drop.apply(unknown).points.tobytes() == drop.apply(replace(scene, ring=None)).points.tobytes()

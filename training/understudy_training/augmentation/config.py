@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from understudy.configuration import Config
@@ -27,7 +27,7 @@ from understudy_training.augmentation.object_paste import DrawnObjectPaste, Obje
 from understudy_training.augmentation.photometric import DrawnPhotometric, Photometric
 from understudy_training.augmentation.rings import ring_of
 from understudy_training.augmentation.scene import Scene
-from understudy_training.augmentation.step import Range
+from understudy_training.augmentation.step import Range, positive
 from understudy_training.augmentation.thinning import BeamDrop, DrawnBeamDrop, DrawnPointDropout, PointDropout
 from understudy_training.augmentation.weather import DrawnFog, DrawnRain, DrawnSnow, Fog, Rain, Snow
 from understudy_training.augmentation.whole_frame import Draw
@@ -84,6 +84,11 @@ class Augmentation(Config):
     Version 0 of a number of versions is the frame as it is."""
     steps: tuple[AnyStep, ...] | None = None
     """What is done, in this order, in place of the short form."""
+
+    @field_validator("scale_range")
+    @classmethod
+    def _positive(cls, value: Range) -> Range:
+        return positive(value, "scale_range")
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from understudy.configuration import Config
 from understudy_training.augmentation.motions import flipped, scaled, translated, turned
 from understudy_training.augmentation.scene import Scene
-from understudy_training.augmentation.step import Range, Step, ordered, uniform
+from understudy_training.augmentation.step import Range, Step, positive, uniform
 
 Triple = tuple[float, float, float]
 
@@ -78,9 +78,7 @@ class Scale(Step):
     @field_validator("scale_range")
     @classmethod
     def _positive(cls, value: Range) -> Range:
-        if value[0] <= 0:
-            raise ValueError("scale_range: above 0")
-        return ordered(value, "scale_range")
+        return positive(value, "scale_range")
 
     def draw(self, generator: np.random.Generator, scene: Scene) -> DrawnScale:
         """A factor."""

@@ -15,7 +15,7 @@ from understudy.overlap import bev_intersection_m2
 from understudy_training.augmentation.membership import members
 from understudy_training.augmentation.object_frame import local_points, placed_points
 from understudy_training.augmentation.scene import Scene
-from understudy_training.augmentation.step import Range, Step, ordered
+from understudy_training.augmentation.step import Range, Step, positive
 
 _TOUCH_M2 = 1e-4
 
@@ -80,9 +80,7 @@ class ObjectJitter(Step):
     @field_validator("scale_range")
     @classmethod
     def _positive(cls, value: Range) -> Range:
-        if value[0] <= 0:
-            raise ValueError("scale_range: above 0")
-        return ordered(value, "scale_range")
+        return positive(value, "scale_range")
 
     def draw(self, generator: np.random.Generator, scene: Scene) -> DrawnObjectJitter:
         """A nudge for each object that is chosen and has the room; objects that overlap others stay."""

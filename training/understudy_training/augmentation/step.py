@@ -42,3 +42,10 @@ def ordered(between: Range, name: str) -> Range:
     if between[0] > between[1]:
         raise ValueError(f"{name}: the lower end first")
     return between
+
+
+def positive(between: Range, name: str) -> Range:
+    """Refuses a range that reaches 0, or whose ends are exchanged."""
+    if between[0] <= 0:
+        raise ValueError(f"{name}: above 0")
+    return ordered(between, name)

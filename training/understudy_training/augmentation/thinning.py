@@ -40,7 +40,7 @@ class DrawnBeamDrop(Config):
             return scene
         elevation_rad, azimuth_rad = elevations_of(scene.points, scene.ego_from_lidar)
         range_m = np.linalg.norm(scene.from_lidar(), axis=1)
-        if scene.ring is not None:
+        if scene.ring is not None and (scene.ring >= 0).any():
             beams = beams_by_ring(scene.ring, elevation_rad, range_m)
         else:
             beams = beams_by_elevation(elevation_rad, range_m, self.source_beams)

@@ -22,7 +22,7 @@ from understudy_training.augmentation.scatterers import (
     snow,
 )
 from understudy_training.augmentation.scene import Scene
-from understudy_training.augmentation.step import Range, Step, new_seed, ordered, uniform
+from understudy_training.augmentation.step import Range, Step, new_seed, positive, uniform
 
 _LEAST_REFLECTIVITY = 0.01
 """What returned at all reflected something, also where the sensor wrote 0."""
@@ -76,9 +76,9 @@ class Rain(Step):
 
     kind: Literal["rain"] = "rain"
     rain_mm_per_h: Range = (1.0, 25.0)
-    """Rates, from and to: 2.5 is light, 10 moderate, 50 violent."""
+    """Rates, from and to: light up to 2.5, moderate up to 10, violent from 50 on."""
     extinction: Literal["goodin", "marshall_palmer"] = "goodin"
-    """`marshall_palmer` counts the drops' shadows instead, about a twentieth of Goodin's fit."""
+    """`marshall_palmer` counts the drops' shadows instead, about a twenty-fifth of Goodin's number."""
     range_error: float = Field(0.02, ge=0, le=0.1)
     """Standard deviation of the range in heavy rain, as a share of it."""
     range_m: float = Field(120.0, gt=0)
@@ -89,7 +89,7 @@ class Rain(Step):
     @field_validator("rain_mm_per_h")
     @classmethod
     def _rates(cls, value: Range) -> Range:
-        return _positive(value, "rain_mm_per_h")
+        return positive(value, "rain_mm_per_h")
 
     def draw(self, generator: np.random.Generator, scene: Scene) -> DrawnRain:
         """A rate."""
@@ -135,7 +135,7 @@ class Snow(Step):
     @field_validator("snow_mm_per_h")
     @classmethod
     def _rates(cls, value: Range) -> Range:
-        return _positive(value, "snow_mm_per_h")
+        return positive(value, "snow_mm_per_h")
 
     def draw(self, generator: np.random.Generator, scene: Scene) -> DrawnSnow:
         """A rate."""
@@ -188,7 +188,7 @@ class Fog(Step):
     @field_validator("visibility_m")
     @classmethod
     def _ranges(cls, value: Range) -> Range:
-        return _positive(value, "visibility_m")
+        return positive(value, "visibility_m")
 
     def draw(self, generator: np.random.Generator, scene: Scene) -> DrawnFog:
         """A visibility, every density (its inverse) alike."""
@@ -252,9 +252,3 @@ def _blurred(scene: Scene, share: float, generator: np.random.Generator) -> Scen
     points = scene.points.copy()
     points[:, :3] += scene.from_lidar() * errors[:, None]
     return scene.moved(np.arange(len(points)), points)
-
-
-def _positive(value: Range, name: str) -> Range:
-    if value[0] <= 0:
-        raise ValueError(f"{name}: above 0")
-    return ordered(value, name)

@@ -201,7 +201,7 @@ def shard(
 def objects(
     data: Path = typer.Argument(..., metavar="DATASET", help="Labeled data set of any kind."),
     out: Path = typer.Option(..., "--out", help="Folder to make."),
-    split: str = typer.Option("all", "--split", help="Split to cut from: the one that is trained on."),
+    split: str = typer.Option("train", "--split", help="Split to cut from: the one that is trained on, no other."),
     classes: str | None = typer.Option(None, "--classes", help="Class map: understudy or official."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR, where the rig has several."),
     min_points: int = typer.Option(10, "--min-points", min=1, help="Leave out objects with fewer returns."),
