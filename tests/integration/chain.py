@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.integration.zoo import KINDS, make_zoo
 from understudy.bundle.archives import write_archive
 from understudy.bundle.packing import pack
 from understudy.datasets.opening import open_dataset
@@ -39,7 +40,7 @@ class Chain:
 
     @property
     def names(self) -> dict[str, Path]:
-        links = ("scenes", "run", "recipe.yaml", "export", "bundle", "bundle.zip", "bag", "kitti")
+        links = ("scenes", "run", "recipe.yaml", "export", "bundle", "bundle.zip", "bag", "kitti", *KINDS)
         return {link.replace(".", "_"): self.root / link for link in links}
 
     def __getattr__(self, name: str) -> Path:
@@ -50,7 +51,7 @@ class Chain:
 
 
 def make_chain(root: Path) -> Chain:
-    """Six frames, an untrained detector on 32 x 32 cells, its export, bundle, bag; and a KITTI folder of one frame."""
+    """Six frames, an untrained detector on 32 x 32 cells, its export, bundle, bag; a KITTI frame, each other kind."""
     chain = Chain(root)
     lidar = {"beams": 16, "azimuth_steps": 180}
     make_scenes(SceneConfig(num_drives=2, num_val_drives=1, num_frames=3, lidar=lidar, camera=None), chain.scenes)
@@ -62,6 +63,7 @@ def make_chain(root: Path) -> Chain:
     write_archive(chain.bundle, chain.bundle_zip)
     record_bag(open_dataset(chain.scenes, "val"), chain.bag)
     _write_kitti(chain.kitti / "training")
+    make_zoo(root, chain.scenes)
     return chain
 
 

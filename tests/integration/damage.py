@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import zipfile
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pyarrow import feather
 
 from tests.integration.chain import Chain
 from understudy.bags.reader import BagReader
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
+from understudy.datasets.feather import write_feather
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
 
@@ -106,6 +109,39 @@ def edit(name: str, **values: Any) -> Step:
         return yaml.safe_dump(tree).encode()
 
     return _rewrite(name, change)
+
+
+def change_json(name: str, change: Edit) -> Step:
+    """Changes what a JSON file holds; what the change returns, or the content that it changed in place."""
+
+    def changed(contents: bytes) -> bytes:
+        tree = json.loads(contents)
+        new = change(tree)
+        return json.dumps(tree if new is None else new).encode()
+
+    return _rewrite(name, changed)
+
+
+def change_arrays(name: str, **changes: Edit) -> Step:
+    """Changes arrays of an npz file by name; None leaves one out."""
+
+    def step(chain: Chain, here: Path) -> None:
+        with np.load(here / name, allow_pickle=False) as stored:
+            arrays = {key: changes[key](stored[key]) if key in changes else stored[key] for key in stored.files}
+        np.savez(here / name, **{key: values for key, values in arrays.items() if values is not None})
+
+    return step
+
+
+def change_columns(name: str, **changes: Edit) -> Step:
+    """Changes columns of a Feather table."""
+
+    def step(chain: Chain, here: Path) -> None:
+        table = feather.read_table(here / name, memory_map=False)
+        columns = {key: table[key].to_numpy() for key in table.column_names}
+        write_feather(here / name, {key: changes.get(key, np.asarray)(values) for key, values in columns.items()})
+
+    return step
 
 
 def archive(**entries: str) -> Step:

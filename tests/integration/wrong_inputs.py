@@ -13,9 +13,13 @@ from tests.integration.chain import Chain, make_chain
 from tests.integration.tables.bags import BAGS, RIGS
 from tests.integration.tables.bundles import BUNDLES
 from tests.integration.tables.data import DATA, SCENES_VERB
+from tests.integration.tables.datasets import DATASETS
 from tests.integration.tables.verbs import TRAINING, VERBS
 
-WRONG_INPUTS: tuple[Case, ...] = (*BUNDLES, *BAGS, *RIGS, *DATA, *SCENES_VERB, *TRAINING, *VERBS)
+WRONG_INPUTS: tuple[Case, ...] = (
+    *(*BUNDLES, *BAGS, *RIGS, *DATA, *SCENES_VERB, *TRAINING, *VERBS),
+    *DATASETS,
+)
 _NAME_COLUMNS, _COLUMNS = 30, 100
 
 

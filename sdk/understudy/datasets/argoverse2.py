@@ -23,7 +23,7 @@ from understudy.datasets.argoverse2_log import (
 )
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.feather import Columns
-from understudy.datasets.files import fingerprint
+from understudy.datasets.files import fingerprint, is_there
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.errors import GeometryError, InputError
 from understudy.frame import Frame, PointCloud
@@ -99,7 +99,7 @@ class Argoverse2Dataset:
         folders = self._logs.values()
         described = [folder / name for folder in folders for name in (POSES_FILE, MOUNTINGS_FILE)]
         described += [folder / MOUNTINGS_FILE.parent / INTRINSICS_FILE for folder in folders]
-        described += [path for folder in folders if (path := folder / ANNOTATIONS_FILE).is_file()]
+        described += [path for folder in folders if is_there(path := folder / ANNOTATIONS_FILE)]
         sweeps = [self._logs[place.drive] / SWEEPS / f"{place.stamp_ns}.feather" for place in self._places]
         pictures = [picture for folder in folders for picture in (folder / CAMERAS).glob("*/*.jpg")]
         return fingerprint(self._root, [*sweeps, *pictures], described)

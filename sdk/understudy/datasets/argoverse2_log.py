@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from understudy.converters.nuscenes import yaw_from_quaternions
 from understudy.datasets.feather import Columns, read_feather, refuse_unless_finite
+from understudy.datasets.files import is_there
 from understudy.errors import InputError, UnderstudyError
 from understudy.pose import Pose
 
@@ -182,7 +183,7 @@ class Argoverse2Log:
             InputError: when the log lies in a folder train or val and has none.
         """
         path = self.path / ANNOTATIONS_FILE
-        if not path.is_file() and self.path.parent.name not in _LABELED_SPLITS:
+        if not is_there(path) and self.path.parent.name not in _LABELED_SPLITS:
             return None
         columns = read_feather(path, _ANNOTATION_KINDS)
         refuse_unless_finite(path, columns)

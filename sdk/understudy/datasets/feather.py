@@ -75,6 +75,8 @@ def _column(path: Path, name: str, column: Any, kind: str) -> NDArray[Any]:
         raise InputError(f"{path}: {name}", found=f"{column.null_count} empty cells", wanted="a value in each row")
     values = column.to_numpy()
     wanted = np.dtype(object if kind == "str" else kind)
+    if kind == "str" and not all(type(value) is str for value in values):
+        raise InputError(f"{path}: {name}", found=f"values of type {column.type}", wanted="text")
     # Small integers may become larger ones or floats; stamps in a float column have lost their last digits already.
     if not np.can_cast(values.dtype, wanted, "same_kind"):
         raise InputError(f"{path}: {name}", found=f"values of type {values.dtype}", wanted=f"type {kind}")

@@ -67,6 +67,21 @@ def refuse_unless_finite(path: Path, records: NDArray[np.floating]) -> None:
     raise InputError(f"{path}", found=found, wanted="finite numbers", remedy=remedy)
 
 
+def is_there(path: Path) -> bool:
+    """Whether an optional file is there; nothing at all means that it is not.
+
+    Raises:
+        InputError: when something is there that is no file: a folder, or a link to nowhere. Taken for absent, it would
+            quietly cost labels, stamps or poses.
+    """
+    if path.is_file():
+        return True
+    if path.is_symlink() or path.exists():
+        found = f"a link to {path.readlink()}, where no file is" if path.is_symlink() else "a folder"
+        raise InputError(f"{path}", found=found, wanted="a file, or nothing", remedy="mend or remove it")
+    return False
+
+
 def read_json(path: Path) -> Any:
     """A JSON file.
 

@@ -20,13 +20,13 @@ from understudy.converters.kitti import (
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
-from understudy.datasets.kitti_calibration import refuse_other_camera
+from understudy.datasets.kitti_calibration import rectified_camera
 from understudy.errors import InputError
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
 from understudy.interior import count_points_inside
 from understudy.pose import Pose
-from understudy.rig import Camera, Lidar, Mounting, Rig
+from understudy.rig import Lidar, Mounting, Rig
 
 LIDAR = "velodyne"
 CAMERA = "camera_2"
@@ -106,11 +106,11 @@ class KittiDataset:
         """`(N,)`: whether a box's center lies in camera 2's picture, outside the regions marked DontCare."""
         camera = sample.rig.cameras[CAMERA]
         pixels, depth_m = camera.project(boxes.geometry[:, :3])
-        inside = (pixels >= 0).all(axis=1) & (pixels < [camera.width_px, camera.height_px]).all(axis=1)
+        shown = camera.shows(pixels, depth_m)
         objects = self.objects(sample.key)
         for left, top, right, bottom in objects.boxes_px[np.array(objects.types) == "DontCare"]:
-            inside &= ~((pixels >= [left, top]) & (pixels <= [right, bottom])).all(axis=1)
-        return inside & (depth_m > 0)
+            shown &= ~((pixels >= [left, top]) & (pixels <= [right, bottom])).all(axis=1)
+        return shown
 
     def _stamp_ns(self, index: int) -> int:
         return int(self._keys[index]) * _FRAME_PERIOD_NS
@@ -141,20 +141,9 @@ def kitti_rig(calibration: KittiCalibration, image_path: Path, source: str = "ca
         InputError: when P2 is no camera matrix; `source` names its file.
         GeometryError: when it cannot be that of the picture's camera.
     """
-    width_px, height_px = image_size_px(image_path)
-    matrix = calibration.camera_matrix
     ego_from_camera = EGO_FROM_LIDAR @ calibration.camera2_from_lidar.inverse()
-    refuse_other_camera(matrix, ego_from_camera, (width_px, height_px), source)
-    camera = Camera(
-        frame_id=CAMERA,
-        ego_from_sensor=Mounting.from_pose(ego_from_camera),
-        width_px=width_px,
-        height_px=height_px,
-        fx_px=float(matrix[0, 0]),
-        fy_px=float(matrix[1, 1]),
-        cx_px=float(matrix[0, 2]),
-        cy_px=float(matrix[1, 2]),
-    )
+    size_px = image_size_px(image_path)
+    camera = rectified_camera(CAMERA, calibration.camera_matrix, ego_from_camera, size_px, source)
     lidar = Lidar(frame_id=LIDAR, ego_from_sensor=Mounting.from_pose(EGO_FROM_LIDAR), intensity_scale=1.0)
     return Rig(name="kitti", sensors={LIDAR: lidar, CAMERA: camera})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.datasets.files import read_text
+from understudy.datasets.files import is_there, read_text
 from understudy.errors import GeometryError, InputError
 from understudy.pose import Pose
 from understudy.rig import Camera, Lidar, Mounting, Rig
@@ -58,7 +58,7 @@ def read_raw_sensors(day: Path) -> KittiSensors:
     """
     cameras, lidar = _Matrices(day / CAMERA_FILE), _Matrices(day / LIDAR_FILE)
     rectifying = _rigid(cameras, cameras.get("R_rect_00", (3, 3)), np.zeros(3))
-    imu = _Matrices(day / IMU_FILE) if (day / IMU_FILE).is_file() else None
+    imu = _Matrices(day / IMU_FILE) if is_there(day / IMU_FILE) else None
     known = [number for number in CAMERA_NUMBERS if f"P_rect_{number:02d}" in cameras.names]
     sizes = {number: cameras.get(f"S_rect_{number:02d}", (2,)) for number in known}
     return KittiSensors(
@@ -135,15 +135,32 @@ def rig_of(
     return Rig(name=name, sensors={lidar: mounted, **cameras})
 
 
-def refuse_other_camera(
-    matrix: NDArray[np.float64], ego_from_camera: Pose, size_px: tuple[int, int], source: str
-) -> None:
-    """Raises when a `(3, 3)` camera matrix cannot be that of a forward camera whose pictures have this size.
+def rectified_camera(
+    name: str, matrix: NDArray[np.float64], ego_from_camera: Pose, size_px: tuple[int, int], source: str
+) -> Camera:
+    """The camera of a `(3, 3)` matrix in pixels, whose pictures have this width and height.
 
     Raises:
         InputError: when it is no matrix of a rectified camera.
         GeometryError: when its center is far from the picture's, or the camera looks aside; `source` names the file.
     """
+    _refuse_other_camera(matrix, ego_from_camera, size_px, source)
+    return Camera(
+        frame_id=name,
+        ego_from_sensor=Mounting.from_pose(ego_from_camera),
+        width_px=size_px[0],
+        height_px=size_px[1],
+        fx_px=float(matrix[0, 0]),
+        fy_px=float(matrix[1, 1]),
+        cx_px=float(matrix[0, 2]),
+        cy_px=float(matrix[1, 2]),
+    )
+
+
+def _refuse_other_camera(
+    matrix: NDArray[np.float64], ego_from_camera: Pose, size_px: tuple[int, int], source: str
+) -> None:
+    """Raises when the matrix cannot be that of a forward camera whose pictures have this size."""
     if np.any(matrix[[0, 1, 2, 2], [1, 0, 0, 1]]) or matrix[2, 2] != 1 or min(matrix[0, 0], matrix[1, 1]) <= 0:
         found = " ".join(f"{value:g}" for value in matrix.ravel())
         raise InputError(source, found=found, wanted="a rectified camera: fx 0 cx, 0 fy cy, 0 0 1 with fx, fy above 0")
@@ -210,15 +227,4 @@ def _camera(
         center_m = np.asarray(-np.linalg.solve(matrix, projection[:, 3]), np.float64)
     except np.linalg.LinAlgError:
         raise InputError(source, found="a singular camera matrix", wanted="focal lengths above 0") from None
-    ego_from_camera = ego_from_rect @ Pose(np.eye(3), center_m)
-    refuse_other_camera(matrix, ego_from_camera, size_px, source)
-    return Camera(
-        frame_id=camera_name(number),
-        ego_from_sensor=Mounting.from_pose(ego_from_camera),
-        width_px=size_px[0],
-        height_px=size_px[1],
-        fx_px=float(matrix[0, 0]),
-        fy_px=float(matrix[1, 1]),
-        cx_px=float(matrix[0, 2]),
-        cy_px=float(matrix[1, 2]),
-    )
+    return rectified_camera(camera_name(number), matrix, ego_from_rect @ Pose(np.eye(3), center_m), size_px, source)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.boxes import Boxes, wrap_angle
 from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.datasets.dataset import Place, Sample
-from understudy.datasets.files import fingerprint, read_float_records
+from understudy.datasets.files import fingerprint, is_there, read_float_records
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.kitti import CAMERA, EGO_FROM_LIDAR, LIDAR
 from understudy.datasets.kitti_calibration import (
@@ -74,7 +74,7 @@ class KittiRawDataset:
         self._cameras = [number for number in CAMERA_NUMBERS if (path / f"image_{number:02d}" / "data").is_dir()]
         self._stamps_ns = self._read_stamps()
         tracklets = path / TRACKLETS_FILE
-        self._tracklets = read_tracklets(tracklets) if tracklets.is_file() else None
+        self._tracklets = read_tracklets(tracklets) if is_there(tracklets) else None
         self._oxts = OxtsTrack(path / "oxts" / "data") if (path / "oxts").is_dir() else None
         if self._oxts is not None and self._sensors.lidar_from_imu is None:
             where = self._sensors.files[0].parent / IMU_FILE
@@ -89,8 +89,8 @@ class KittiRawDataset:
     def fingerprint(self) -> str:
         """SHA-256 over sweeps' and images' names and sizes, calibration, stamps, poses and tracklets."""
         pictures = [self._image_path(number, key) for key in self._keys for number in self._cameras]
-        described = [path for path in (self._root / TRACKLETS_FILE, self._stamps_path(_SWEEPS)) if path.is_file()]
-        described += [path for number in self._cameras if (path := self._stamps_path(_image(number))).is_file()]
+        described = [path for path in (self._root / TRACKLETS_FILE, self._stamps_path(_SWEEPS)) if is_there(path)]
+        described += [path for number in self._cameras if is_there(path := self._stamps_path(_image(number)))]
         described += [] if self._oxts is None else self._oxts.paths
         sweeps = [self._sweep_path(key) for key in self._keys]
         root = self._sensors.files[0].parent
@@ -128,10 +128,7 @@ class KittiRawDataset:
         camera = sample.rig.cameras.get(CAMERA)
         if camera is None:
             return np.ones(len(boxes), bool)
-        pixels, depth_m = camera.project(boxes.geometry[:, :3])
-        inside = (pixels >= 0).all(axis=1) & (pixels < [camera.width_px, camera.height_px]).all(axis=1)
-        seen: NDArray[np.bool_] = inside & (depth_m > 0)
-        return seen
+        return camera.shows(*camera.project(boxes.geometry[:, :3]))
 
     def _boxes(self, number: int, cloud: PointCloud) -> Boxes | None:
         if self._tracklets is None:
@@ -156,7 +153,7 @@ class KittiRawDataset:
 
     def _read_stamps(self) -> dict[str, tuple[int, ...]]:
         """Stamps by sensor; none when the LiDAR has none."""
-        if not self._stamps_path(_SWEEPS).is_file():
+        if not is_there(self._stamps_path(_SWEEPS)):
             return {}
         folders = {LIDAR: _SWEEPS, **{camera_name(number): _image(number) for number in self._cameras}}
         stamps_ns = {}

@@ -18,6 +18,7 @@ from understudy.converters.nuscenes import NuscenesBoxes, boxes_from_nuscenes, q
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_json
 from understudy.datasets.image_files import ImageFile, ImageFiles
+from understudy.datasets.stamps import microseconds_ns
 from understudy.errors import GeometryError, InputError
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
@@ -138,7 +139,7 @@ class NuscenesKeyframes:
         ego_from_lidar = self._pose(record.lidar_points.lidar2ego, index, "lidar_points.lidar2ego")
         images = ImageFiles(
             {
-                name: ImageFile(self._image_path(name, entry), _stamp_ns(entry.timestamp), name)
+                name: ImageFile(self._image_path(name, entry), microseconds_ns(entry.timestamp), name)
                 for name, entry in pictures.items()
             }
         )
@@ -156,7 +157,7 @@ class NuscenesKeyframes:
     def _place(self, index: int) -> Place:
         stand = check_config(self._records[index], _Stand, self._source(index))
         drive = stand.scene_token or stand.lidar_points.lidar_path.split("__")[0]
-        return Place(drive, _stamp_ns(stand.timestamp))
+        return Place(drive, microseconds_ns(stand.timestamp))
 
     def _refuse_unsorted(self) -> None:
         for index, (before, after) in enumerate(pairwise(self._places), start=1):
@@ -218,8 +219,3 @@ class NuscenesKeyframes:
             found = f"rows of {', '.join(str(len(row)) for row in matrix) or 'nothing'}"
             raise InputError(f"{self._source(index)}: {name}", found=found, wanted="a matrix, at least 3x3")
         return np.array(matrix, np.float64)
-
-
-def _stamp_ns(stamp_s: float) -> int:
-    """Whole microseconds: what a float of seconds since 1970 still resolves."""
-    return round(float(stamp_s) * 1e6) * 1000

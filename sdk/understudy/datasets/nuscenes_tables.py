@@ -19,7 +19,7 @@ from understudy.configuration import check_config
 from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.nuscenes import boxes_from_nuscenes
 from understudy.datasets.dataset import Place, Sample, Sweep
-from understudy.datasets.files import fingerprint, read_float_records
+from understudy.datasets.files import fingerprint, is_there, read_float_records
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.nuscenes_annotations import AnnotationTable, NuscenesAnnotations
 from understudy.datasets.nuscenes_index import NuscenesIndex, SampleRecord, SensorData
@@ -156,11 +156,14 @@ class NuscenesTables:
 
     @property
     def _has_labels(self) -> bool:
-        return (self._tables / "sample_annotation.json").is_file() and not self._tables.name.endswith("-test")
+        path = self._tables / "sample_annotation.json"
+        if not is_there(path) and self._tables.name in {"v1.0-mini", "v1.0-trainval"}:
+            raise InputError(f"{path}", found="no such file", wanted="the labels", remedy="unpack the tables again")
+        return path.is_file() and not self._tables.name.endswith("-test")
 
     @cached_property
     def _lidarseg(self) -> LidarsegTable | None:
-        return LidarsegTable(self._tables) if (self._tables / "lidarseg.json").is_file() else None
+        return LidarsegTable(self._tables) if is_there(self._tables / "lidarseg.json") else None
 
     def _chosen(self, split: str | None) -> list[SampleRecord]:
         samples = self._index.samples

@@ -20,6 +20,7 @@ from understudy.datasets.files import fingerprint, read_json
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.pandaset_tables import read_cuboids, read_point_classes, read_points, read_stamps_s
 from understudy.datasets.pose_tracks import PoseTrack
+from understudy.datasets.stamps import microseconds_ns
 from understudy.errors import InputError
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
@@ -98,7 +99,7 @@ class PandasetSequence:
 
     def place(self, index: int) -> Place:
         """All frames are of one drive, the sequence."""
-        return Place(self._root.name, _stamp_ns(self._stamps_s[self._frames[index]]))
+        return Place(self._root.name, microseconds_ns(self._stamps_s[self._frames[index]]))
 
     def __getitem__(self, index: int) -> Sample:
         """The frame, with points counted in each box and the class of each point."""
@@ -125,12 +126,12 @@ class PandasetSequence:
         points[:, :3] = world_from_sensor.inverse().apply(points_world)
         points[:, 3] = table["i"][chosen]
         offsets_s = (table["t"][chosen] - stamp_s).astype(np.float32)
-        return PointCloud(points, _stamp_ns(stamp_s), LIDAR, time_offset_s=offsets_s), chosen
+        return PointCloud(points, microseconds_ns(stamp_s), LIDAR, time_offset_s=offsets_s), chosen
 
     def _images(self, number: int) -> ImageFiles:
         return ImageFiles(
             {
-                name: ImageFile(self._root / "camera" / name / f"{number:02d}.jpg", _stamp_ns(stamps_s[number]), name)
+                name: ImageFile(self._root / "camera" / name / f"{number:02d}.jpg", microseconds_ns(stamps_s[number]), name)
                 for name, stamps_s in self._camera_stamps_s.items()
             }
         )
@@ -172,8 +173,3 @@ class PandasetSequence:
         if not isinstance(intrinsics, dict) or not set(_INTRINSICS) <= set(intrinsics):
             raise InputError(f"{path}", found=f"{str(intrinsics)[:60]}", wanted=", ".join(_INTRINSICS))
         return check_config({**values, **{f"{key}_px": intrinsics[key] for key in _INTRINSICS}}, Camera, f"{path}")
-
-
-def _stamp_ns(stamp_s: float) -> int:
-    """Whole microseconds: what a float of seconds since 1970 still resolves."""
-    return round(float(stamp_s) * 1e6) * 1000

@@ -17,7 +17,7 @@ from understudy.boxes import Segments
 from understudy.converters.class_maps import ClassChoice, chosen_map
 from understudy.converters.segment_maps import SEMANTICKITTI
 from understudy.datasets.dataset import Place, Sample
-from understudy.datasets.files import fingerprint, read_float_records, read_text
+from understudy.datasets.files import fingerprint, is_there, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.kitti import EGO_FROM_LIDAR, LIDAR
 from understudy.datasets.kitti_calibration import (
@@ -121,7 +121,7 @@ class SemanticKittiDataset:
         """
         number, frame = self._index[index]
         path = self._sequences[number].label(frame)
-        if not path.is_file():
+        if not is_there(path):
             return None
         content = path.read_bytes()
         if len(content) != 4 * num_points:
@@ -182,7 +182,7 @@ class _Sequence:
         return self.folder / f"image_{camera}" / f"{frame:06d}.png"
 
     def bulky(self) -> list[Path]:
-        labels = [path for frame in self.frames if (path := self.label(frame)).is_file()]
+        labels = [path for frame in self.frames if is_there(path := self.label(frame))]
         pictures = [self.picture(camera, frame) for camera in self.cameras for frame in self.frames]
         return [*(self.sweep(frame) for frame in self.frames), *labels, *pictures]
 
@@ -245,7 +245,7 @@ def _numbers(folder: Path, suffix: str) -> tuple[int, ...]:
 def _poses_path(folder: Path) -> Path | None:
     beside = folder.absolute().parent.parent / "poses" / f"{folder.name}.txt"
     places = (folder / "poses.txt", beside)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if is_there(place)), None)
 
 
 def _read_poses(path: Path) -> _Poses:

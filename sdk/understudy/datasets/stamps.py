@@ -15,6 +15,11 @@ _LATEST_S = 4_102_444_800
 """The year 2100."""
 
 
+def microseconds_ns(stamp_s: float) -> int:
+    """Seconds since 1970 as nanoseconds, rounded to whole microseconds: what a float of them still resolves."""
+    return round(float(stamp_s) * 1e6) * 1000
+
+
 def read_dates_ns(path: Path) -> tuple[int, ...]:
     """Lines such as `2011-09-26 13:02:25.951199337`, UTC, as nanoseconds since 1970; no digit is lost.
 
