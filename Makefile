@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The official devkits need an environment of their own: they hold numpy below 2.
 ORACLES := $(VENV)/oracles/.installed
 
-.PHONY: demo oracles test test-slow lint types imports check bench wrong-inputs clean
+.PHONY: demo oracles test test-slow test-optional lint types imports check bench wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -36,6 +36,11 @@ test: $(STAMP) $(ORACLES)
 # pytest exits with 5 when no test is marked slow, which is no failure.
 test-slow: $(STAMP) $(ORACLES)
 	@$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
+
+# What most people never install: adds some 600 MB to the environment.
+test-optional: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mlflow,ray,rerun]'
+	@$(BIN)/python -m pytest -k "mlflow or ray or rerun" tests/training/test_tracking.py tests/training/data/test_showing.py tests/sdk/fleet
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
