@@ -109,9 +109,7 @@ def overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 
 def points_in_picture(camera: Camera, points_ego: NDArray[np.float64]) -> int:
     """Points in front of a camera that fall into its picture."""
-    pixels, depth_m = camera.project(points_ego)
-    inside = (pixels >= 0).all(axis=1) & (pixels < [camera.width_px, camera.height_px]).all(axis=1)
-    return int((inside & (depth_m > 0)).sum())
+    return int(camera.shows(*camera.project(points_ego)).sum())
 
 
 def sweep_pair(first: Sample, second: Sample, lidar: str) -> SweepPair:

@@ -100,6 +100,12 @@ class Camera(Config):
         bent = distort(points[:, :2] / safe_depth_m[:, None], self.distortion_model, self.distortion)
         return bent * [self.fx_px, self.fy_px] + [self.cx_px, self.cy_px], depth_m
 
+    def shows(self, pixels: NDArray[np.floating], depth_m: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """`(N,)`: whether points that `project` put at `(N, 2)` pixels and `(N,)` depths lie in the picture."""
+        inside = (pixels >= 0).all(axis=1) & (pixels < [self.width_px, self.height_px]).all(axis=1)
+        shown: NDArray[np.bool_] = inside & (depth_m > 0)
+        return shown
+
 
 Sensor = Annotated[Lidar | Camera, Field(discriminator="kind")]
 

@@ -129,9 +129,10 @@ class PandasetSequence:
         return PointCloud(points, microseconds_ns(stamp_s), LIDAR, time_offset_s=offsets_s), chosen
 
     def _images(self, number: int) -> ImageFiles:
+        file = f"{number:02d}.jpg"
         return ImageFiles(
             {
-                name: ImageFile(self._root / "camera" / name / f"{number:02d}.jpg", microseconds_ns(stamps_s[number]), name)
+                name: ImageFile(self._root / "camera" / name / file, microseconds_ns(stamps_s[number]), name)
                 for name, stamps_s in self._camera_stamps_s.items()
             }
         )
