@@ -121,6 +121,15 @@ class TestWhatWasMadeBefore:
         assert again.damage == first.damage
         assert any("DAMAGED" in line for line in again.lines())
 
+    def test_poses_and_labels_that_the_bag_promises_and_does_not_give_are_a_damage(self, tmp_path: Path) -> None:
+        write_drive(tmp_path / "bag", Drive(num=4))
+        metadata = tmp_path / "bag" / "metadata.yaml"
+        text = metadata.read_text()
+        assert len(re.findall(r"message_count: 5\b", text)) == 1
+        metadata.write_text(re.sub(r"message_count: 5\b", "message_count: 6", text))
+        with pytest.raises(BagError, match=r"/ego/odom: found 5 messages, wanted 6, as its metadata say"):
+            made(tmp_path)
+
     def test_what_is_left_of_a_bag_that_changed_since_is_made_anew(self, tmp_path: Path) -> None:
         bags = tmp_path / "bag", tmp_path / "later"
         write_drive(bags[0], Drive(num=2))

@@ -22,7 +22,7 @@ from understudy.messages.headers import stamp_ns_from_message
 from understudy.pose import Pose
 from understudy.progress import Track
 from understudy.synchronizer import OUTCOMES, MatchedSet, Stamped, Synchronizer
-from understudy_training.data.from_bag_facts import CLOUD_TYPE, BagFacts
+from understudy_training.data.from_bag_facts import CLOUD_TYPE, BagFacts, shortfall
 from understudy_training.data.from_bag_labels import RecordedLabels
 from understudy_training.data.from_bag_pictures import picture_of_message
 from understudy_training.data.from_bag_poses import EgoPoses
@@ -120,7 +120,7 @@ class DriveRun:
             for message in track(self._reader.messages(self._sources.sensor_of), "reading", total):
                 for matched in self._match(message):
                     self._take(matched)
-            self.damage = self._shortfall()
+            self.damage = shortfall(self._reader, self._sources.sensor_of, self._read)
         except BagError as error:
             self.damage = str(error)
         for matched in self._synchronizer.flush():
@@ -266,16 +266,6 @@ class DriveRun:
             boxes = annotator.labels(number, points_in_ego(self._writer.read(number)))
             self._writer.label(number, boxes)
             self.counts.labeled += 1
-
-    def _shortfall(self) -> str:
-        """Messages that the bag promises and does not give: an index can be damaged without anyone noticing."""
-        for topic in self._sources.sensor_of:
-            promised = self._reader.topics[topic].num_messages
-            if self._read[topic] < promised:
-                found = f"{self._read[topic]} messages"
-                wanted = f"{promised}, as its metadata say"
-                return str(BagError(f"bag {self._reader.path}: {topic}", found=found, wanted=wanted))
-        return ""
 
     def _note(self, topic: str, error: UnderstudyError) -> None:
         self.counts.reasons[f"{topic}: {error}"] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,9 +72,20 @@ def read_facts(reader: BagReader, settings: FromBagSettings) -> BagFacts:
     try:
         for message in reader.messages(wanted) if wanted else ():
             _note(facts, reader, message)
+        facts.damage = shortfall(reader, wanted, facts.read)
     except BagError as error:
         facts.damage = str(error)
     return facts
+
+
+def shortfall(reader: BagReader, topics: Iterable[str], read: Mapping[str, int]) -> str:
+    """Messages that the bag promises and does not give, as text: an index can be damaged without anyone noticing."""
+    for topic in topics:
+        promised = reader.topics[topic].num_messages
+        if read.get(topic, 0) < promised:
+            found, wanted = f"{read.get(topic, 0)} messages", f"{promised}, as its metadata say"
+            return str(BagError(f"bag {reader.path}: {topic}", found=found, wanted=wanted))
+    return ""
 
 
 def topics_by_type(reader: BagReader) -> dict[str, list[str]]:
