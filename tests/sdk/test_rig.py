@@ -40,6 +40,14 @@ def test_the_hash_follows_the_contents(rig):
     assert Rig(name="car", sensors={"top": moved, "front": CAMERA}).hash != rig.hash
 
 
+def test_a_picture_shows_what_lies_before_it_within_its_edges():
+    at = {(21, 0, 1.5): True, (21, 12.7, 1.5): True, (21, 12.9, 1.5): False, (21, 0, 11.2): False, (-19, 0, 1.5): False}
+    pixels, depth_m = CAMERA.project(np.array(list(at), float))
+    assert CAMERA.shows(pixels, depth_m).tolist() == list(at.values())
+    edges = np.array([[0, 0], [639.9, 479.9], [640, 0], [0, 480], [-0.1, 0]])
+    assert CAMERA.shows(edges, np.ones(5)).tolist() == [True, True, False, False, False]
+
+
 def test_sensors_are_found_by_kind_and_name(rig):
     assert list(rig.lidars) == ["top"]
     assert list(rig.cameras) == ["front"]

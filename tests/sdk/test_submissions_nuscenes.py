@@ -213,7 +213,7 @@ def test_unknown_velocities_are_read(release: NuscenesTables, results: Path) -> 
 
 
 def test_a_folder_without_one_result_file_is_refused(release: NuscenesTables, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="0 JSON files"):
+    with pytest.raises(InputError, match=r"found 0 files \*\.json, wanted one result file"):
         score_results(tmp_path, release)
 
 

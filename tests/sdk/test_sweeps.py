@@ -112,6 +112,7 @@ def test_earlier_samples_of_the_same_drive_are_taken():
     assert (labels[:300] == 0).all()
     assert (labels[300:] == -1).all()
     assert dataset.place(3) == Drive().place(3)
+    assert len(dataset[-1].frame.clouds["top"]) == 900, "the last one has earlier ones, too"
     assert len({dataset.fingerprint, MultiSweep(Drive(), 2).fingerprint, Drive.fingerprint}) == 3
     assert (len(dataset), dataset.class_names) == (8, ("car",))
     assert dataset.labeled(sample, Boxes.empty(("car",))).shape == (0,)

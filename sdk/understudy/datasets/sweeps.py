@@ -113,7 +113,8 @@ class MultiSweep:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample with its accumulated cloud."""
+        """The sample with its accumulated cloud; a negative number counts from the end."""
+        index = range(len(self))[index]
         sample = self._dataset[index]
         name, sensor = sample.rig.lidar(self._lidar)
         if name not in sample.frame.clouds:

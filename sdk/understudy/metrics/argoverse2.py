@@ -86,6 +86,11 @@ class Argoverse2Objects:
         """The objects chosen by a mask or an index array."""
         return replace(self, **{column.name: getattr(self, column.name)[index] for column in fields(self)})
 
+    @classmethod
+    def concatenate(cls, parts: list[Argoverse2Objects]) -> Argoverse2Objects:
+        """Several sets as one, in order."""
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
+
     @property
     def yaw_rad(self) -> NDArray[np.float64]:
         """`(N,)` heading about z, in [-pi, pi], of the turns about fixed x, y, z that make up each rotation."""

@@ -22,7 +22,7 @@ from understudy.datasets.feather import Columns, read_feather, write_feather
 from understudy.errors import InputError
 from understudy.metrics.argoverse2 import ERROR_NAMES, Argoverse2Objects, Argoverse2Scores, evaluate
 from understudy.metrics.official_result import Benchmark, OfficialResult, Predictions
-from understudy.submissions.folders import new_folder
+from understudy.submissions.folders import new_folder, single_file
 
 NAME = "argoverse2"
 FILE = "results.feather"
@@ -68,13 +68,13 @@ def score_results(results: Path, dataset: Dataset) -> OfficialResult:
     Raises:
         InputError: when the file is missing or malformed or names other sweeps, or the data set has no such labels.
     """
-    path = _result_file(results)
+    path = single_file(results, FILE)
     if not isinstance(dataset, Sequential):
         raise InputError("data set for the metric argoverse2", found="no logs", wanted="an Argoverse 2 data set")
     places = [dataset.place(index) for index in range(len(dataset))]
     # Logs by name and sweeps by stamp, as the official tables are sorted.
     order = sorted(range(len(places)), key=lambda index: (places[index].drive, places[index].stamp_ns))
-    truths = _concatenated([_truths(dataset, index, number) for number, index in enumerate(order)])
+    truths = Argoverse2Objects.concatenate([_truths(dataset, index, number) for number, index in enumerate(order)])
     detections = read_file(path, [places[index] for index in order])
     scores = evaluate(truths, detections, len(ARGOVERSE2_CATEGORIES))
     return OfficialResult(metric=NAME, data=dataset.fingerprint, num_frames=len(places), values=values_of(scores))
@@ -224,17 +224,3 @@ def _from_annotations(annotations: Annotations, sweep: int) -> Argoverse2Objects
         scores=np.zeros(len(geometry)),
         num_points=annotations.num_points[scored].astype(np.int64),
     )
-
-
-def _concatenated(parts: list[Argoverse2Objects]) -> Argoverse2Objects:
-    names = ("sweeps", "categories", "centers_m", "sizes_m", "rotations_wxyz", "scores", "num_points")
-    return Argoverse2Objects(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def _result_file(results: Path) -> Path:
-    if results.is_file():
-        return results
-    files = sorted(results.glob("*.feather"))
-    if len(files) != 1:
-        raise InputError(f"{results}", found=f"{len(files)} Feather files", wanted=f"one result table, such as {FILE}")
-    return files[0]

@@ -1,4 +1,4 @@
-"""A results folder that is there whole or not at all."""
+"""Where results lie: a folder that is there whole or not at all, and the one file in it."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def new_folder(out: Path) -> Iterator[Path]:
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def single_file(results: Path, name: str) -> Path:
+    """The result file itself, or the only one in a folder that ends as `name` does.
+
+    Raises:
+        InputError: when the folder holds none or several.
+    """
+    if results.is_file():
+        return results
+    files = sorted(results.glob(f"*{Path(name).suffix}"))
+    if len(files) != 1:
+        found = f"{len(files)} files *{Path(name).suffix}"
+        raise InputError(f"{results}", found=found, wanted=f"one result file, such as {name}")
+    return files[0]

@@ -16,7 +16,7 @@ from understudy.errors import InputError
 from understudy.metrics.nuscenes import ERROR_NAMES, MAX_BOXES_PER_SAMPLE, THRESHOLDS_M, NuscenesScores, evaluate
 from understudy.metrics.nuscenes_objects import ATTRIBUTE_NAMES, NO_ATTRIBUTE, NuscenesObjects, NuscenesTruths
 from understudy.metrics.official_result import Benchmark, OfficialResult, Predictions
-from understudy.submissions.folders import new_folder
+from understudy.submissions.folders import new_folder, single_file
 from understudy.submissions.nuscenes_results import Modalities, read_file, write_file
 from understudy.submissions.nuscenes_truths import objects_of, truths_of, world_from_ego
 
@@ -61,7 +61,7 @@ def score_results(results: Path, dataset: Dataset) -> OfficialResult:
     Raises:
         InputError: when the file is missing or malformed or is for other samples, or the data set has no such labels.
     """
-    path = _result_file(results)
+    path = single_file(results, FILE)
     truths = truths_of(dataset)
     scores = evaluate(truths, read_file(path, truths.tokens))
     values = values_of(scores, truths)
@@ -145,12 +145,3 @@ def _filled_in(objects: NuscenesObjects) -> NDArray[np.int64]:
         table[row] = ATTRIBUTE_NAMES.index(standing), ATTRIBUTE_NAMES.index(moving)
     attributes: NDArray[np.int64] = table[objects.labels, moves.astype(np.int64)]
     return attributes
-
-
-def _result_file(results: Path) -> Path:
-    if results.is_file():
-        return results
-    files = sorted(results.glob("*.json"))
-    if len(files) != 1:
-        raise InputError(f"{results}", found=f"{len(files)} JSON files", wanted=f"one result file, such as {FILE}")
-    return files[0]
