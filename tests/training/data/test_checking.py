@@ -147,6 +147,38 @@ def test_the_command_ends_with_1_on_errors_and_writes_them(damaged, tmp_path):
     assert [finding["rule"] for finding in record["findings"] if finding["severity"] == "error"] == ["cannot be read"]
 
 
+def turn(quarters: int, every: int = 1):
+    """Wrongs the yaw of every so many frames."""
+
+    def changed(number: int, geometry: np.ndarray) -> np.ndarray:
+        return geometry + np.float32([0, 0, 0, 0, 0, 0, quarters * np.pi / 2 * (number % every == 0)])
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (turn(1), {"moves aside of its heading"}),
+        (turn(2), {"moves aside of its heading"}),
+        (turn(2, every=2), {"track turns around"}),
+        (turn(0), set()),
+    ],
+)
+def test_yaw_that_is_wrong_shows_in_how_tracks_move(whole, damaged, wrong, found):
+    for number, file in enumerate(frame_files(damaged, "train")):
+        edit(file, boxes=lambda geometry, number=number: wrong(number, geometry))
+    headings = {"moves aside of its heading", "track turns around"}
+    assert headings & set(rules(check_dataset(damaged, images=False), "warning")) == found
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "split"), [("pandaset/002", "all"), ("argoverse2", "val")])
+def test_real_objects_look_where_they_drive(data_root, name, split):
+    found = rules(check_dataset(data_root / name, [split], images=False))
+    assert not {"moves aside of its heading", "track turns around"} & set(found)
+
+
 @pytest.mark.parametrize("frames", [0, -1])
 def test_looking_at_nothing_is_no_clean_bill(whole, frames):
     with pytest.raises(InputError, match=f"frames to check: found {frames}, wanted at least 1"):

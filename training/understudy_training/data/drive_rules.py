@@ -15,6 +15,7 @@ from understudy.boxes import Boxes
 from understudy.datasets.dataset import Place, Sample
 from understudy.pose import Pose
 from understudy_training.data.findings import Finding, Severity
+from understudy_training.data.heading_rules import Sighting, flips, sideways
 
 _FASTEST_MPS = 90.0
 _LONG_GAP = 5.0
@@ -57,8 +58,12 @@ Traces = Sequence[Trace]
 def within_split(split: str, traces: Traces) -> Iterator[Finding]:
     """Everything about one split beyond single samples."""
     yield from _twice(split, traces)
+    yield from _without_boxes(split, traces)
     yield from _empty_boxes(split, traces)
-    for drive, members in _by_drive(traces).items():
+    drives = _by_drive(traces)
+    for name, message in sideways([each for members in drives.values() for each in _sightings(members)]):
+        yield Finding(severity="warning", rule="moves aside of its heading", split=split, key=name, message=message)
+    for drive, members in drives.items():
         for rule, severity, find in _DRIVE_RULES:
             for message in find(members):
                 yield Finding(severity=severity, rule=rule, split=split, key=drive, message=message)
@@ -110,6 +115,16 @@ def _twice(split: str, traces: Traces) -> Iterator[Finding]:
             yield Finding(severity="error", rule="cloud twice", split=split, key=trace.key, message=message)
         elif trace.cloud_sha:
             seen[trace.cloud_sha] = trace.key
+
+
+def _without_boxes(split: str, traces: Traces) -> Iterator[Finding]:
+    """Frames that teach a detector nothing, or that nothing is there."""
+    unlabeled = sum(trace.boxes is None for trace in traces)
+    bare = sum(trace.boxes is not None and len(trace.boxes) == 0 for trace in traces)
+    for count, what in ((unlabeled, "have no labels"), (bare, "are labeled without a box")):
+        if count:
+            message = f"{count} of {len(traces)} frames {what}"
+            yield Finding(severity="note", rule="frames without boxes", split=split, key="", message=message)
 
 
 def _empty_boxes(split: str, traces: Traces) -> Iterator[Finding]:
@@ -171,6 +186,22 @@ def _track_jumps(members: Traces) -> Iterator[str]:
                 yield f"track {_track(after, row)} moves {span} at {after.key}"
 
 
+def _track_flips(members: Traces) -> Iterator[str]:
+    return flips(list(_sightings(members)))
+
+
+def _sightings(members: Traces) -> Iterator[Sighting]:
+    """All tracks in two frames that follow each other."""
+    for before, after in _pairs(members):
+        for row, old in _same_tracks(before, after):
+            assert before.boxes is not None
+            assert after.boxes is not None
+            assert before.world_from_ego is not None
+            assert after.world_from_ego is not None
+            then, now = before.world_from_ego, after.world_from_ego
+            yield Sighting.of(after.key, _seconds(before, after), before.boxes, old, then, after.boxes, row, now)
+
+
 def _track_classes(members: Traces) -> Iterator[str]:
     for before, after in _pairs(members):
         for row, old in _same_tracks(before, after):
@@ -184,6 +215,7 @@ _DRIVE_RULES: tuple[tuple[str, Severity, Callable[[Traces], Iterator[str]]], ...
     ("gap in a drive", "warning", _gaps),
     ("vehicle jumps", "warning", _ego_jumps),
     ("track jumps", "warning", _track_jumps),
+    ("track turns around", "warning", _track_flips),
     ("track changes class", "warning", _track_classes),
 )
 
