@@ -97,14 +97,27 @@ def write_yaml(path: Path, config: BaseModel) -> None:
     path.write_text(dump_yaml(config), encoding="utf-8")
 
 
+def refuse_unlikely_json(path: Path) -> None:
+    """Says before long work what `write_json` would say after it.
+
+    Raises:
+        InputError: when a record cannot be written there, or another file is there.
+    """
+    if path.is_file() and path.suffix != ".json":
+        raise InputError(f"{path}", found="another file there", wanted="a new file, or one named *.json")
+    nearest = next(place for place in path.absolute().parents if place.exists())
+    if path.is_dir() or not nearest.is_dir():
+        found = "a folder" if path.is_dir() else f"{nearest}, which is no folder"
+        raise InputError(f"{path}", found=found, wanted="a file that can be written")
+
+
 def write_json(path: Path, record: BaseModel) -> None:
     """Writes a record for other programs to read; its folder is made.
 
     Raises:
         InputError: when the file cannot be written, or one that is there is not named as JSON: it is something else.
     """
-    if path.is_file() and path.suffix != ".json":
-        raise InputError(f"{path}", found="another file there", wanted="a new file, or one named *.json")
+    refuse_unlikely_json(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -43,6 +43,8 @@ def evaluate_officially(
         raise InputError(f"metric {benchmark.name}", found="a detector's boxes", wanted="a class for each point")
     if results.exists() and (not results.is_dir() or any(results.iterdir())):
         raise InputError(f"{results}", found="something there already", wanted="a new or empty folder")
+    if dataset[0].boxes is None and dataset[len(dataset) - 1].boxes is None:
+        raise InputError(f"metric {benchmark.name}", found="frames without labels", wanted="labels to score by")
     benchmark.write_results(results, dataset, _detections(model, dataset, benchmark.name, lidar, track))
     return benchmark.score_results(results, dataset)
 

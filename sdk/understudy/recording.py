@@ -102,6 +102,9 @@ def record_bag(
         for stamp_ns, topic, message in _outgoing(dataset, numbers, first, what, track):
             writer.write(topic, message, stamp_ns, latched=topic == STATIC_TRANSFORMS_TOPIC)
             counts[topic] += 1
+        if labels and not counts[LABELS_TOPIC]:
+            remedy = "record it without --labels"
+            raise InputError("recording", found=f"no labels in {len(numbers)} frames", wanted="labels", remedy=remedy)
     span_s = (dataset[numbers[-1]].frame.stamp_ns - first.frame.stamp_ns) / 1e9
     return Recording(out, out / RIG_FILE, len(numbers), dict(sorted(counts.items())), span_s)
 

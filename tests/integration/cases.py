@@ -6,9 +6,9 @@ import contextlib
 import io
 import os
 import shlex
+import stat
 import sys
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
@@ -81,12 +81,14 @@ def run(words: list[str], cache: Path) -> tuple[int, str, str]:
     raise AssertionError("the command line came back without an exit status")
 
 
-def _contents(root: Path) -> dict[str, str]:
-    """A digest by path of everything below a folder, apart from the cache."""
-    found = {}
+def _contents(root: Path) -> dict[str, tuple[int, ...] | str]:
+    """By path of everything below a folder, apart from the cache: what changes when someone writes to it."""
+    found: dict[str, tuple[int, ...] | str] = {}
     for path in root.rglob("*"):
         if "cache" in path.parts:
             continue
-        digest = sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
-        found[str(path)] = f"link to {path.readlink()}" if path.is_symlink() else digest
+        state = path.lstat()
+        # Writing moves the time of change, and that cannot be set back; a folder's own moves with what lies in it.
+        same = "folder" if stat.S_ISDIR(state.st_mode) else (state.st_ino, state.st_size, state.st_ctime_ns)
+        found[str(path)] = same
     return found

@@ -33,6 +33,10 @@ def evaluate(
     ),
 ) -> None:
     """Score a student or teacher: average precision from above and in 3D, by class and range."""
+    from understudy.configuration import refuse_unlikely_json
+
+    if out is not None:
+        refuse_unlikely_json(out)
     if official is not None or results is not None:
         if classes is not None:
             raise InputError("--classes", found="given with --official", wanted="the official classes, always")
@@ -49,6 +53,9 @@ def evaluate(
     settings = EvaluationSettings(num_frames=frames)
     with opened.engine:
         evaluation = evaluate_model(opened, dataset, settings, subject=opened.name, lidar=lidar, track=progress.bar)
+    if classes is not None and not any(entry.num_truths for entry in evaluation.entries):
+        found = f"no label of {', '.join(evaluation.class_names)} in {evaluation.num_frames} frames"
+        raise InputError(f"--classes {classes}", found=found, wanted="native names that the labels have")
     if out is not None:
         evaluation.write(out)
     typer.echo("\n".join(describe(evaluation)))

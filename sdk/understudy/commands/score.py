@@ -17,10 +17,13 @@ def score(
     out: Path | None = typer.Option(None, "--out", help="Write the record there (JSON)."),
 ) -> None:
     """Score result files by a data set's official metric."""
+    from understudy.configuration import refuse_unlikely_json
     from understudy.datasets.opening import open_dataset
     from understudy.metrics.official import benchmark_named, describe
     from understudy.metrics.official import score as score_results
 
+    if out is not None:
+        refuse_unlikely_json(out)
     dataset = open_dataset(data, split, benchmark_named(metric).classes)
     result = score_results(results, dataset, metric)
     if out is not None:

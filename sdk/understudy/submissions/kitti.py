@@ -32,6 +32,10 @@ _EDGES = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4
 _ALONG, _ACROSS = np.array([1, 1, -1, -1] * 2) / 2, np.array([1, -1, -1, 1] * 2) / 2
 _UP = np.repeat([0.0, 1.0], 4)
 
+_TYPES = ("car", "van", "truck", "pedestrian", "person_sitting", "cyclist", "tram", "misc", "dontcare")
+"""As the development kit compares them: without regard to case."""
+_OCCLUSIONS = (-1, 0, 1, 2, 3)
+
 logger = logging.getLogger(__name__)
 
 
@@ -227,6 +231,10 @@ def _checked(fields: list[str], where: str) -> list[float]:
         raise InputError(where, found=str(error), wanted="a class name and 15 numbers") from None
     if not np.isfinite(values).all():
         raise InputError(where, found="a value that is not finite", wanted="finite numbers")
+    if fields[0].lower() not in _TYPES:
+        raise InputError(where, found=f"class {fields[0]}", wanted=f"one of KITTI's: {', '.join(_TYPES)}")
+    if values[1] not in _OCCLUSIONS:
+        raise InputError(where, found=f"occlusion {fields[2]}", wanted="-1 to 3")
     if min(values[7:10]) < 0 and values[7:10] != [-1.0, -1.0, -1.0]:
         raise InputError(where, found=f"sizes {values[7:10]}", wanted="sizes >= 0, or three times -1 for no 3D box")
     if values[5] < values[3] or values[6] < values[4]:

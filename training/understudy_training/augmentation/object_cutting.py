@@ -55,21 +55,31 @@ def cut_objects(
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
+    try:
+        card = _write_database(dataset, unfinished, lidar, min_points, points_per_shard, track)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _put_in_place(unfinished, out)
+    return card
+
+
+def _write_database(
+    dataset: Dataset, folder: Path, lidar: str | None, min_points: int, points_per_shard: int, track: Track
+) -> DatabaseCard:
     waiting: dict[str, list[Crop]] = {}
     shards: dict[str, ShardCard] = {}
     for cut in _cuts(dataset, lidar, min_points, track):
         crops = waiting.setdefault(cut.class_name, [])
         crops.append(cut.crop)
         if sum(len(crop.points) for crop in crops) >= points_per_shard:
-            shards |= _write_shard(unfinished, cut.class_name, waiting.pop(cut.class_name), len(shards))
+            shards |= _write_shard(folder, cut.class_name, waiting.pop(cut.class_name), len(shards))
     for class_name in sorted(waiting):
-        shards |= _write_shard(unfinished, class_name, waiting[class_name], len(shards))
+        shards |= _write_shard(folder, class_name, waiting[class_name], len(shards))
     if not shards:
-        shutil.rmtree(unfinished)
         raise InputError("objects to cut out", found="none", wanted=f"labeled objects with {min_points} points or more")
     card = DatabaseCard(data_fingerprint=dataset.fingerprint, min_points=min_points, shards=shards)
-    write_yaml(unfinished / CARD, card)
-    _put_in_place(unfinished, out)
+    write_yaml(folder / CARD, card)
     return card
 
 

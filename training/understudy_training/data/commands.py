@@ -118,9 +118,12 @@ def check(
     out: Path | None = typer.Option(None, "--out", help="Write every finding there (JSON)."),
 ) -> None:
     """Read a data set through: broken files, senseless labels, empty boxes, leaks between splits. 1 on errors."""
+    from understudy.configuration import refuse_unlikely_json
     from understudy_training.data.checking import check_dataset
     from understudy_training.data.findings import describe
 
+    if out is not None:
+        refuse_unlikely_json(out)
     names = [name.strip() for name in splits.split(",") if name.strip()]
     report = check_dataset(
         data, names, classes=named_map(classes), num_frames=frames, images=images, track=progress.bar
@@ -141,7 +144,9 @@ def show(
     split: str = typer.Option("all", "--split", help="Split of the data set; 'all' takes every frame."),
     frames: str = typer.Option("3", "--frames", help="So many, evenly spread, or numbers as 10:20, 10: or :20."),
     classes: str | None = typer.Option(None, "--classes", help="Class map: understudy or official."),
-    range_m: float = typer.Option(50.0, "--range", min=1.0, help="How far pictures reach from above, in meters."),
+    range_m: float = typer.Option(
+        50.0, "--range", min=1.0, max=1000.0, help="How far pictures reach from above, in meters."
+    ),
 ) -> None:
     """Show frames with their labels, without a display."""
     from understudy.datasets.opening import open_dataset
