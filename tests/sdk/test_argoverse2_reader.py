@@ -266,3 +266,9 @@ def test_steady_motion_has_its_velocity_everywhere_on_the_track(steps, velocity)
     alone = np.concatenate([[True], gaps]) & np.concatenate([gaps, [True]])
     assert np.isnan(found[alone]).all()
     np.testing.assert_allclose(found[~alone], np.tile(velocity, (int((~alone).sum()), 1)), atol=1e-6)
+
+
+@pytest.mark.data
+def test_fingerprint_is_the_same_from_whichever_folder_a_log_is_opened(data_root):
+    places = ("argoverse2", "argoverse2/sensor", "argoverse2/sensor/val", f"argoverse2/sensor/val/{LOG}")
+    assert len({open_dataset(data_root / place).fingerprint for place in places}) == 1

@@ -161,6 +161,20 @@ def test_clouds_that_were_accumulated_already_say_so(tmp_path):
     assert sweeps_held(open_dataset(tmp_path / "copy")) == 3
 
 
+def test_shards_without_the_sweeps_between_key_frames_are_not_accumulated(tmp_path):
+    """Ten key frames of nuScenes are five seconds, ten sweeps half of one."""
+    release = NuscenesTables(build_release(tmp_path / "release"), "mini_val")
+    write_shards(release, tmp_path / "shards", source="nuScenes", images=False)
+    write_shards(open_dataset(tmp_path / "shards"), tmp_path / "copy", source="shards", images=False)
+    for name in ("shards", "copy"):
+        with pytest.raises(InputError, match=r"found a copy that left out the sweeps .*make it anew with --sweeps"):
+            with_sweeps(open_dataset(tmp_path / name), 3)
+        assert len(with_sweeps(open_dataset(tmp_path / name), 1)) == 5
+    write_shards(MultiSweep(release, 3), tmp_path / "three", source="nuScenes", images=False)
+    cloud = with_sweeps(open_dataset(tmp_path / "three"), 3)[2].frame.clouds[TOP]
+    np.testing.assert_array_equal(cloud.points, MultiSweep(release, 3)[2].frame.clouds[TOP].points)
+
+
 def test_drives_of_different_numbers_of_sweeps_are_refused(tmp_path):
     drive = Drive()
     for name, number in (("first", 3), ("second", 1)):

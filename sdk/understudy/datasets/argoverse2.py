@@ -25,7 +25,7 @@ from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.feather import Columns
 from understudy.datasets.files import fingerprint, is_there
 from understudy.datasets.image_files import ImageFile, ImageFiles
-from understudy.errors import GeometryError, InputError
+from understudy.errors import GeometryError, InputError, MissingSplit
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Lidar, Mounting, Rig
@@ -79,7 +79,6 @@ class Argoverse2Dataset:
     ) -> None:
         self._class_map = chosen_map("argoverse2", classes)
         self._lidars = lidars
-        self._root = path
         logs = [Argoverse2Log(folder) for folder in log_folders(path, split)]
         self._logs = {log.path.name: log.path for log in logs}
         self._places = [Place(log.path.name, stamp_ns) for log in logs for stamp_ns in log.stamps_ns]
@@ -102,7 +101,8 @@ class Argoverse2Dataset:
         described += [path for folder in folders if is_there(path := folder / ANNOTATIONS_FILE)]
         sweeps = [self._logs[place.drive] / SWEEPS / f"{place.stamp_ns}.feather" for place in self._places]
         pictures = [picture for folder in folders for picture in (folder / CAMERAS).glob("*/*.jpg")]
-        return fingerprint(self._root, [*sweeps, *pictures], described)
+        root = next(iter(folders)).parent  # the same, whichever folder above the logs was opened
+        return fingerprint(root, [*sweeps, *pictures], described)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -186,7 +186,7 @@ def _of_split(logs: list[Path], split: str | None, path: Path) -> list[Path]:
     chosen = [log for log in logs if split in {None, log.parent.name}]
     if not chosen:
         found = ", ".join(sorted({log.parent.name for log in logs} & set(SPLITS))) or "logs of no named split"
-        raise InputError(f"{path}: split {split}", found=found, wanted=f"a folder {split} that holds logs")
+        raise MissingSplit(f"{path}: split {split}", found=found, wanted=f"a folder {split} that holds logs")
     return chosen
 
 

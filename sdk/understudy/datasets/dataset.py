@@ -110,6 +110,15 @@ class Accumulated(Protocol):
         """How many sweeps a cloud holds at most."""
 
 
+@runtime_checkable
+class Thinned(Protocol):
+    """A copy of a data set that may have left out what lay between its samples."""
+
+    @property
+    def left_out_sweeps(self) -> bool:
+        """Whether the original holds sweeps between samples that the copy does not."""
+
+
 def sweeps_held(dataset: Dataset) -> int:
     """How many sweeps a cloud of a data set holds: one, unless it says otherwise.
 

@@ -48,6 +48,8 @@ class ShardsDescription(Config):
     """Its split that was sharded; None is every sample."""
     sweeps: int = Field(1, ge=1)
     """How many sweeps a cloud holds."""
+    left_out_sweeps: bool = False
+    """Whether the source holds sweeps between its samples, which are not here."""
     columns_sha256: str
     """Of index.npz."""
     shards: tuple[ShardEntry, ...] = Field(min_length=1)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from understudy.configuration import Config, check_config, file_sha256
-from understudy.datasets.dataset import Dataset, Place, Sample, Sequential, sweeps_held
+from understudy.datasets.dataset import Dataset, Place, Sample, Sequential, Thinned, WithSweeps, sweeps_held
 from understudy.datasets.files import read_json
 from understudy.datasets.recorded_frame import Picture, encode_sample, pictures_of
 from understudy.datasets.shard_index import (
@@ -45,6 +45,7 @@ class ShardJob(Config):
     split: str | None = None
     class_names: tuple[str, ...]
     sweeps: int = 1
+    left_out_sweeps: bool = False
     shard_mb: float
     images: bool
 
@@ -87,6 +88,7 @@ def write_shards(
         split=split,
         class_names=dataset.class_names,
         sweeps=sweeps_held(dataset),
+        left_out_sweeps=_leaves_out_sweeps(dataset),
         shard_mb=shard_mb,
         images=images,
     )
@@ -165,7 +167,7 @@ def _write_shard(staging: Path, number: int, dataset: Dataset, pending: Iterator
 def _publish(staging: Path, out: Path, job: ShardJob, done: list[_Shard]) -> ShardsDescription:
     columns = SampleColumns.concatenate([part for _, part in done]).to_bytes()
     description = ShardsDescription(
-        **job.model_dump(include={"class_names", "source", "source_fingerprint", "split", "sweeps"}),
+        **job.model_dump(exclude={"shard_mb", "images"}),
         columns_sha256=hashlib.sha256(columns).hexdigest(),
         shards=tuple(entry for entry, _ in done),
     )
@@ -265,6 +267,10 @@ def _pictures(sample: Sample) -> tuple[Picture, ...]:
 def _place(dataset: Dataset, index: int, sample: Sample) -> Place:
     """A sample of a data set without drives has no neighbors: it is a drive of its own."""
     return dataset.place(index) if isinstance(dataset, Sequential) else Place(sample.key, sample.frame.stamp_ns)
+
+
+def _leaves_out_sweeps(dataset: Dataset) -> bool:
+    return isinstance(dataset, WithSweeps) or (isinstance(dataset, Thinned) and dataset.left_out_sweeps)
 
 
 def _shard_name(number: int) -> str:

@@ -23,7 +23,7 @@ from understudy.datasets.files import fingerprint
 from understudy.datasets.npz_views import npz_views
 from understudy.datasets.recorded_frame import Arrays, Picture, PictureEntry, decode_sample, picture_entries
 from understudy.datasets.shard_index import COLUMNS, INDEX, ShardEntry, read_columns, read_shards_description
-from understudy.errors import InputError
+from understudy.errors import InputError, MissingSplit
 from understudy.frame import Image
 from understudy.images import decode_image
 from understudy.rig import Rig
@@ -75,6 +75,11 @@ class ShardedDataset:
     def num_sweeps(self) -> int:
         """How many sweeps a cloud holds at most."""
         return self.description.sweeps
+
+    @property
+    def left_out_sweeps(self) -> bool:
+        """Whether the data set it was made of holds sweeps between its samples."""
+        return self.description.left_out_sweeps
 
     @property
     def fingerprint(self) -> str:
@@ -156,7 +161,7 @@ class ShardedDataset:
         own = self.description.split
         if split is not None and split != own:
             found = f"shards of {'every sample' if own is None else f'the split {own}'}"
-            raise InputError(f"{self.path}: split {split}", found=found, wanted=own or "all")
+            raise MissingSplit(f"{self.path}: split {split}", found=found, wanted=own or "all")
 
     def _class_map(self, classes: ClassChoice | None) -> ClassMap:
         if classes is None:

@@ -21,6 +21,7 @@ from understudy.datasets.dataset import (
     Sample,
     Sequential,
     Sweep,
+    Thinned,
     WithSweeps,
     sweeps_held,
 )
@@ -75,8 +76,8 @@ class MultiSweep:
     Points of earlier sweeps have the class -1; boxes, with their numbers of points, stay those of the sample.
 
     Raises:
-        InputError: when `num_sweeps` is below 1, the clouds hold several sweeps already, or the data set does not tell
-            which samples follow each other; at access, when it does not tell where the ego was.
+        InputError: when `num_sweeps` is below 1, the clouds hold several sweeps already, or the data set left sweeps
+            out or does not tell which samples follow each other; at access, when it does not tell where the ego was.
     """
 
     def __init__(
@@ -87,6 +88,9 @@ class MultiSweep:
         if sweeps_held(dataset) > 1:
             found = f"a data set whose clouds hold {sweeps_held(dataset)} already"
             raise InputError("sweeps of a cloud", found=found, wanted="one with single sweeps")
+        if num_sweeps > 1 and isinstance(dataset, Thinned) and dataset.left_out_sweeps:
+            found, remedy = "a copy that left out the sweeps between its samples", "make it anew with --sweeps"
+            raise InputError("sweeps of a cloud", found=found, wanted="the data set it was made of", remedy=remedy)
         if not isinstance(dataset, Sequential):
             found = f"{type(dataset).__name__}, which does not tell which samples follow each other"
             raise InputError("sweeps of a cloud", found=found, wanted="a data set of drives", remedy="take one sweep")
