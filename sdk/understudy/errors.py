@@ -27,6 +27,10 @@ class InputError(UnderstudyError):
     """A file, folder or argument that is missing, unreadable or malformed."""
 
 
+class MissingSplit(InputError):  # noqa: N818
+    """A split that a data set does not have; nothing else is wrong with it."""
+
+
 class FrameError(UnderstudyError):
     """One frame of sensor data that cannot be used; the stream goes on without it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import fingerprint, read_float_records, read_text
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.kitti_calibration import rectified_camera
-from understudy.errors import InputError
+from understudy.errors import InputError, MissingSplit
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
 from understudy.interior import count_points_inside
@@ -36,6 +37,7 @@ LIDAR_HEIGHT_M = 1.73
 EGO_FROM_LIDAR = Pose(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
 """KITTI's ego here is the point of the road below the LiDAR, with the LiDAR's axes (x forward, y left, z up)."""
 
+_TYPES = {"Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare"}
 _FRAME_PERIOD_NS = 100_000_000
 
 
@@ -57,6 +59,9 @@ class KittiDataset:
     def __init__(self, path: Path, split: str | None = None, *, classes: ClassChoice | None = None) -> None:
         self._class_map = chosen_map("kitti", classes)
         self._root = path / "training" if (path / "training").is_dir() else path
+        labels = self._root / "label_2"
+        if labels.exists() and not labels.is_dir():
+            raise InputError(f"{labels}", found="a file", wanted="a folder of labels, or nothing")
         self._keys = _frame_keys(self._root, split)
         if not self._keys:
             raise InputError(f"{path}", found="no frames", wanted="training/velodyne/*.bin")
@@ -121,7 +126,12 @@ class KittiDataset:
 
     def _boxes(self, key: str, calibration: KittiCalibration, cloud: PointCloud) -> Boxes:
         ego_from_rect = EGO_FROM_LIDAR @ calibration.rect_from_lidar.inverse()
-        boxes = boxes_from_objects(self.objects(key), ego_from_rect, self._class_map)
+        objects = self.objects(key)
+        strange = sorted(set(objects.types) - _TYPES - set(self._class_map.of))
+        if strange:
+            where = f"{self._path('label_2', key, 'txt')}"
+            raise InputError(where, found=f"type {strange[0]}", wanted=f"one of {', '.join(sorted(_TYPES))}")
+        boxes = boxes_from_objects(objects, ego_from_rect, self._class_map)
         counts = count_points_inside(boxes, EGO_FROM_LIDAR.apply(cloud.points[:, :3]))
         return replace(boxes, num_points=counts)
 
@@ -159,9 +169,12 @@ def _frame_keys(root: Path, split: str | None) -> list[str]:
     path = lists / f"{split}.txt"
     if not path.is_file():
         known = [*sorted(entry.stem for entry in lists.glob("*.txt")), "all"]
-        raise InputError(f"{root.parent}: split {split}", found=f"no {path}", wanted=" or ".join(known))
+        raise MissingSplit(f"{root.parent}: split {split}", found=f"no {path}", wanted=" or ".join(known))
     keys = read_text(path).split()
     _refuse_strangers(f"{path}", keys)
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}", found=f"frame {twice[0]} twice", wanted="each frame once")
     return keys
 
 

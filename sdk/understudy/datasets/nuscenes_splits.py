@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from understudy.datasets.files import read_json
-from understudy.errors import InputError
+from understudy.errors import InputError, MissingSplit
 
 MINI, TRAINVAL, TEST = "v1.0-mini", "v1.0-trainval", "v1.0-test"
 CUSTOM_SPLITS = "splits.json"
@@ -40,14 +40,14 @@ def scenes_of_split(folder: Path, split: str, scene_names: Sequence[str]) -> set
     if split not in known:
         wanted = " or ".join([*known, "all"])
         remedy = f"splits of your own go into {folder / CUSTOM_SPLITS}: split name to a list of scene names"
-        raise InputError(f"{folder}: split {split}", found="no such split", wanted=wanted, remedy=remedy)
+        raise MissingSplit(f"{folder}: split {split}", found="no such split", wanted=wanted, remedy=remedy)
     if split in custom:
         chosen = set(custom[split]) & set(scene_names)
     else:
         chosen = {name for name in scene_names if _official_split(folder.name, name) == split}
     if not chosen:
         found = f"none of its scenes among {len(scene_names)}"
-        raise InputError(f"{folder}: split {split}", found=found, wanted=f"scenes of {split} in scene.json")
+        raise MissingSplit(f"{folder}: split {split}", found=found, wanted=f"scenes of {split} in scene.json")
     return chosen
 
 

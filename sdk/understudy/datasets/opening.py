@@ -8,9 +8,11 @@ from pathlib import Path
 
 from understudy.converters.class_maps import ClassChoice
 from understudy.datasets.dataset import Dataset
-from understudy.errors import InputError
+from understudy.errors import InputError, MissingSplit
 
 EVERYTHING = "all"
+_SAME_FOLDER = ({"recorded", "scenes"}, {"nuScenes", "nuScenes key frames"})
+"""Kinds that one data set is recognized as; the first of `KINDS` reads it."""
 Opener = Callable[[Path, str | None, ClassChoice | None], Dataset]
 
 
@@ -44,9 +46,13 @@ def open_dataset(path: Path, split: str | None = None, classes: ClassChoice | No
     if path.name in {"", ".."}:
         # "." and ".." tell no name, which a drive may have from its folder, and have no parent folder to look into.
         path = path.resolve()
-    for kind in KINDS:
-        if kind.recognizes(path):
-            return _opened(kind, path, None if split == EVERYTHING else split, classes)
+    found_kinds = [kind for kind in KINDS if kind.recognizes(path)]
+    names = {kind.name for kind in found_kinds}
+    if len(names) > 1 and not any(names <= same for same in _SAME_FOLDER):
+        found = f"{len(names)} data sets: {' and '.join(kind.name for kind in found_kinds)}"
+        raise InputError(f"{path}", found=found, wanted="one", remedy="name its own folder, or move the other away")
+    if found_kinds:
+        return _opened(found_kinds[0], path, None if split == EVERYTHING else split, classes)
     wanted = "; or ".join(f"{kind.name} ({kind.sign})" for kind in KINDS)
     raise InputError(f"{path}", found="no data set that is recognized", wanted=wanted)
 
@@ -54,7 +60,7 @@ def open_dataset(path: Path, split: str | None = None, classes: ClassChoice | No
 def _opened(kind: Kind, path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
     if split is not None and not kind.has_splits:
         remedy = f"take the split {EVERYTHING}"
-        raise InputError(f"{path}: split {split}", found=f"{kind.name}, which has no splits", remedy=remedy)
+        raise MissingSplit(f"{path}: split {split}", found=f"{kind.name}, which has no splits", remedy=remedy)
     return kind.opens(path, split, classes)
 
 

@@ -17,7 +17,7 @@ from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import BROKEN_ARRAYS, fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
 from understudy.datasets.recorded_frame import Arrays, decode_sample, picture_entries, read_arrays
-from understudy.errors import InputError
+from understudy.errors import InputError, MissingSplit
 from understudy.rig import Rig, read_rig
 
 SCHEMA_VERSION = 1
@@ -103,7 +103,7 @@ class RecordedDataset:
         self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
         if not self.drives:
             splits = sorted({drive.split for drive in self.description.drives})
-            raise InputError(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
+            raise MissingSplit(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
         self._map = _class_map(self.description.class_names, classes)
         self._images = images
         self.rigs: dict[str, Rig] = {drive.name: read_rig(rig_file(self.path, drive.name)) for drive in self.drives}
@@ -156,6 +156,11 @@ class RecordedDataset:
         images = ImageFiles(self._pictures(frame, arrays, file)) if self._images else {}
         sample = decode_sample(arrays, rig, images, f"{file}")
         self._refuse_strange_sensors(sample, rig, file)
+        named = () if sample.boxes is None else sample.boxes.class_names
+        strange = sorted(set(named) - set(self.description.class_names))
+        if strange:
+            wanted = f"those of {DESCRIPTION_FILE}: {', '.join(self.description.class_names)}"
+            raise InputError(f"{file}: boxes", found=f"class {strange[0]}", wanted=wanted)
         return replace(sample, boxes=None if sample.boxes is None else self._map.relabel_boxes(sample.boxes))
 
     def place(self, index: int) -> Place:

@@ -17,7 +17,7 @@ from understudy.converters.class_maps import ClassChoice, chosen_map, identity
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import BROKEN_ARRAYS, fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import InputError, MissingSplit, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Rig, read_rig
@@ -95,7 +95,7 @@ class ScenesDataset:
         self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
         if not self.drives:
             splits = sorted({drive.split for drive in self.description.drives})
-            raise InputError(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
+            raise MissingSplit(f"{self.path}: split {split}", found="no drives", wanted=f"one of {', '.join(splits)}")
         self._images = images and bool(self.rig.cameras)
         self._places = [_Numbered(drive, frame) for drive in self.drives for frame in range(drive.num_frames)]
 

@@ -28,7 +28,7 @@ from understudy.datasets.kitti_calibration import (
     rig_of,
 )
 from understudy.datasets.stamps import read_seconds_ns
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import InputError, MissingSplit, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.images import image_size_px
 from understudy.pose import Pose
@@ -196,12 +196,12 @@ def _sequence_folders(path: Path, split: str | None) -> list[Path]:
     if split is None:
         return folders
     if split not in SPLITS:
-        raise InputError(f"{path}: split {split}", found="no such split", wanted=" or ".join([*SPLITS, "all"]))
+        raise MissingSplit(f"{path}: split {split}", found="no such split", wanted=" or ".join([*SPLITS, "all"]))
     chosen = [folder for folder in folders if folder.name.isdigit() and int(folder.name) in SPLITS[split]]
     if not chosen:
         wanted = ", ".join(f"{number:02d}" for number in SPLITS[split])
         found = f"sequences {', '.join(folder.name for folder in folders)}"
-        raise InputError(f"{path}: split {split}", found=found, wanted=f"one of {wanted}")
+        raise MissingSplit(f"{path}: split {split}", found=found, wanted=f"one of {wanted}")
     return chosen
 
 

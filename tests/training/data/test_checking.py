@@ -191,3 +191,13 @@ def test_real_recordings_are_without_error(data_root, name):
     report = check_dataset(data_root / name)
     assert rules(report, "error") == []
     assert rules(report, "warning") == []
+
+
+@pytest.mark.data
+def test_a_list_of_frames_that_is_broken_is_no_missing_split(data_root, tmp_path):
+    copy = Path(shutil.copytree(data_root / "kitti" / "object", tmp_path / "kitti"))
+    (copy / "ImageSets" / "val.txt").write_text("000134\nnot a frame\n")
+    with pytest.raises(InputError, match=r"val\.txt: found a frame 'not'"):
+        check_dataset(copy)
+    (copy / "ImageSets" / "val.txt").write_text("000134\n")
+    assert check_dataset(copy, images=False).splits == {"train": 6, "val": 1}

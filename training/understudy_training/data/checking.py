@@ -10,7 +10,7 @@ from understudy.converters.class_maps import ClassChoice
 from understudy.datasets.dataset import Dataset, Sequential
 from understudy.datasets.opening import EVERYTHING, open_dataset
 from understudy.datasets.selection import spread_evenly
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import InputError, MissingSplit, UnderstudyError
 from understudy.progress import Track, silent
 from understudy_training.data.drive_rules import Trace, between_splits, within_split
 from understudy_training.data.findings import CheckReport, Finding
@@ -73,7 +73,7 @@ def _opened(path: Path, splits: Sequence[str], classes: ClassChoice | None) -> d
 def _open_if_there(path: Path, split: str, classes: ClassChoice | None) -> Dataset | None:
     try:
         return open_dataset(path, split, classes)
-    except InputError:
+    except MissingSplit:
         return None
 
 
