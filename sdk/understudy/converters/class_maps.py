@@ -32,8 +32,8 @@ class ClassMap(Config):
     @model_validator(mode="after")
     def _targets_exist(self) -> ClassMap:
         twice = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
-        if twice or not self.class_names:
-            raise ValueError(f"class_names: {', '.join(twice)} twice" if twice else "class_names: at least one")
+        if twice:
+            raise ValueError(f"class_names: {', '.join(twice)} twice")
         strangers = sorted(set(self.of.values()) - set(self.class_names))
         if strangers:
             raise ValueError(f"of: {', '.join(strangers)} not among class_names {', '.join(self.class_names)}")

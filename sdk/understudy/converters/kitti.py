@@ -28,6 +28,8 @@ _SIZED_TYPES = {"Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist"
 """Everything but DontCare, whose size is written as -1."""
 
 _LABEL_FIELDS = 15
+_OCCLUSIONS = (-1, 0, 1, 2, 3)
+_FARTHEST_M = 1e5
 _MATRIX_SIZES: Mapping[str, int] = {"P2": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
 
 # A level frame at the camera (x forward, y left, z up) from the rectified one (x right, y down, z forward).
@@ -198,6 +200,10 @@ def _numbers(fields: list[str], where: str) -> list[float]:
         raise InputError(where, found=str(error), wanted="a class name and numbers") from None
     if not np.isfinite(values).all():
         raise InputError(where, found="a value that is not finite", wanted="finite numbers")
+    if values[1] not in _OCCLUSIONS:
+        raise InputError(where, found=f"occlusion {fields[2]}", wanted="-1 to 3")
+    if max(map(abs, values[7:13])) > _FARTHEST_M:
+        raise InputError(where, found=f"size and place {values[7:13]}", wanted="meters")
     if fields[0] in _SIZED_TYPES and min(values[7:10]) < 0:
         raise InputError(where, found=f"size {values[7:10]}", wanted="sizes >= 0")
     return values

@@ -81,6 +81,36 @@ DATA = (
         (KITTI, swap("kitti/training/label_2/000000.txt", "1.50", "far")),
     ),
     Case(
+        "KITTI label of a type that is none",
+        EVALUATE_KITTI,
+        ("label_2/000000.txt: found type car, wanted one of Car",),
+        (KITTI, swap("kitti/training/label_2/000000.txt", "Car", "car")),
+    ),
+    Case(
+        "KITTI label beyond the world",
+        EVALUATE_KITTI,
+        ("label_2/000000.txt line 1: found size and place", "meters"),
+        (KITTI, swap("kitti/training/label_2/000000.txt", "10.00", "1e300")),
+    ),
+    Case(
+        "KITTI labels that are a file",
+        EVALUATE_KITTI,
+        ("label_2: found a file, wanted a folder of labels",),
+        (KITTI, remove("kitti/training/label_2"), write("kitti/training/label_2", "x")),
+    ),
+    Case(
+        "KITTI split that names a frame twice",
+        EVALUATE_KITTI.replace("all", "val"),
+        ("ImageSets/val.txt: found frame 000000 twice",),
+        (KITTI, write("kitti/ImageSets/val.txt", "000000\n000000\n")),
+    ),
+    Case(
+        "two data sets in one folder",
+        EVALUATE_KITTI,
+        ("kitti: found 2 data sets: KITTI object and SemanticKITTI", "name its own folder"),
+        (KITTI, write("kitti/sequences/00/velodyne/000000.bin", "x" * 16)),
+    ),
+    Case(
         "KITTI label missing",
         EVALUATE_KITTI,
         ("label_2/000000.txt: found no such file",),

@@ -12,6 +12,7 @@ from tests.integration.damage import (
     change_json,
     copy,
     cut,
+    edit,
     folder,
     link,
     remove,
@@ -279,6 +280,12 @@ COPIES = (
         stats("recorded"),
         ("stamps_ns.npy: found", "int64 stamps"),
         (copy("recorded"), swap("recorded/drives/drive/stamps_ns.npy", "}", "{")),
+    ),
+    Case(
+        "recorded frames of other classes",
+        stats("recorded"),
+        ("000000.npz: boxes: found class car, wanted those of dataset.yaml: ship",),
+        (copy("recorded"), edit("recorded/dataset.yaml", class_names=["ship"])),
     ),
     Case(
         "recorded frame missing",

@@ -146,6 +146,7 @@ DATA_VERBS = (
         (write("x"),),
     ),
     Case("show frames beyond the last", "dataset show {scenes} --out {here}/x --frames 99:", ("--frames: found 99:",)),
+    Case("show into nothing", "dataset show {scenes} --out ''", ("--out: found no name",)),
     Case("show to the horizon", "dataset show {scenes} --out {here}/x --range 1e30", ("--range",)),
     Case(
         "show a bag over the data set",

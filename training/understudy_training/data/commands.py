@@ -97,6 +97,7 @@ def stats(
     from understudy_training.data.statistics_figures import write_figures
     from understudy_training.data.statistics_table import describe
 
+    refuse_no_name(out)
     opened = open_dataset(data, split, named_map(classes))
     measured = measure_dataset(opened, frames, images=images, track=progress.bar)
     statistics = statistics_of(opened, measured, data.name)
@@ -153,6 +154,7 @@ def show(
     from understudy_training.data import showing
 
     opened = open_dataset(data, split, named_map(classes))
+    refuse_no_name(out)
     numbers = showing.chosen(opened, frames)
     if form == "pictures":
         paths = showing.write_pictures(opened, numbers, out, range_m, progress.bar)
@@ -219,6 +221,14 @@ def objects(
     opened = open_dataset(data, split, named_map(classes))
     card = cut_objects(opened, out, lidar=lidar, min_points=min_points, overwrite=overwrite, track=progress.bar)
     typer.echo(f"{out}: {', '.join(f'{count} {name}' for name, count in card.counts.items())}")
+
+
+def refuse_no_name(out: Path | None) -> None:
+    """Raises InputError for `--out ''`, which would scatter files where the user stands."""
+    from understudy.errors import InputError
+
+    if out is not None and not out.name:
+        raise InputError("--out", found="no name", wanted="a folder to write to")
 
 
 def named_map(name: str | None) -> ClassChoice | None:
