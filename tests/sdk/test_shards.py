@@ -185,6 +185,15 @@ class TestReading:
         with multiprocessing.get_context("fork").Pool(2) as pool:
             assert pool.map(_KeyOf(copy), range(9)) == [Rich()[index].key for index in range(9)]
 
+    def test_a_samples_pictures_travel_without_the_index(self, tmp_path: Path) -> None:
+        copies = [sharded(Rich(num), tmp_path / f"{num}") for num in (4, 40)]
+        sizes = [len(pickle.dumps(copy[1].frame.images)) for copy in copies]
+        assert abs(sizes[1] - sizes[0]) < 50, "what travels does not grow with the data set"
+        assert_same_array(
+            pickle.loads(pickle.dumps(copies[0][1])).frame.images["front"].pixels,
+            Rich()[1].frame.images["front"].pixels,
+        )
+
     def test_arrays_may_be_written_to(self, tmp_path: Path) -> None:
         cloud = sharded(Rich(), tmp_path / "shards")[2].frame.clouds["lidar"]
         cloud.points[0] = 0.0

@@ -9,7 +9,7 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -142,20 +142,11 @@ class ShardedDataset:
         first, after = int(self._first_picture[number]), int(self._first_picture[number + 1])
         if len(entries) != after - first:
             raise InputError(source, found=f"{len(entries)} pictures", wanted=f"{after - first}", remedy=_REMEDY)
-        places = {entry.camera: (entry, first + place) for place, entry in enumerate(entries)}
-        return ShardPictures(self, self._file_of(number), places)
-
-    def picture_bytes(self, file: Path, number: int) -> bytes:
-        """The compressed bytes of the picture of a number, of all pictures in order.
-
-        Raises:
-            InputError: when the shard was changed.
-        """
-        columns = self._columns
-        data = self._handles.read(file, int(columns.picture_offsets[number]), int(columns.picture_sizes[number]))
-        if zlib.crc32(data) != int(columns.picture_checksums[number]):
-            raise _changed(file, f"picture {number}".encode())
-        return bytes(data)
+        columns, places = self._columns, {}
+        for place, entry in enumerate(entries, start=first):
+            begin, size = int(columns.picture_offsets[place]), int(columns.picture_sizes[place])
+            places[entry.camera] = _PicturePlace(entry, begin, size, int(columns.picture_checksums[place]))
+        return ShardPictures(self._handles, self._file_of(number), places)
 
     def _refuse_other_split(self, split: str | None) -> None:
         own = self.description.split
@@ -172,11 +163,21 @@ class ShardedDataset:
         return classes
 
 
-class ShardPictures(Mapping[str, Image]):
-    """Images by camera name, read and decoded at each access."""
+@dataclass(frozen=True)
+class _PicturePlace:
+    """A picture with its place in bytes within its shard and its CRC-32."""
 
-    def __init__(self, dataset: ShardedDataset, file: Path, places: Mapping[str, tuple[PictureEntry, int]]) -> None:
-        self._dataset, self._file, self._places = dataset, file, places
+    entry: PictureEntry
+    begin: int
+    size: int
+    checksum: int
+
+
+class ShardPictures(Mapping[str, Image]):
+    """Images by camera name, read and decoded at each access; travels to other processes without the data set."""
+
+    def __init__(self, handles: _Handles, file: Path, places: Mapping[str, _PicturePlace]) -> None:
+        self._handles, self._file, self._places = handles, file, places
 
     def __getitem__(self, name: str) -> Image:
         """The picture, decoded now."""
@@ -185,9 +186,16 @@ class ShardPictures(Mapping[str, Image]):
         return Image(pixels, picture.entry.stamp_ns, picture.entry.frame_id)
 
     def picture(self, name: str) -> Picture:
-        """The picture as it was compressed."""
-        entry, number = self._places[name]
-        return Picture(entry, self._dataset.picture_bytes(self._file, number))
+        """The picture as it was compressed.
+
+        Raises:
+            InputError: when the shard was changed.
+        """
+        place = self._places[name]
+        data = self._handles.read(self._file, place.begin, place.size)
+        if zlib.crc32(data) != place.checksum:
+            raise _changed(self._file, f"picture of {name}".encode())
+        return Picture(place.entry, bytes(data))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
