@@ -20,8 +20,9 @@ from understudy_training.tracking.environment import (
     variables_that_matter,
     write_environment,
 )
-from understudy_training.tracking.loggers import check_loggers, flat
+from understudy_training.tracking.loggers import check_loggers
 from understudy_training.tracking.metrics import Means, read_metrics, with_shares
+from understudy_training.tracking.nested import flat
 
 
 def fit_tiny(folder: Path, changes: dict[str, object] | None = None, **options) -> None:
@@ -130,6 +131,15 @@ def test_no_secret_is_written(tmp_path):
     variables = {"OMP_NUM_THREADS": "1", "NCCL_TOKEN": "x", "HOME": "/root", "TORCH_URL": "http://me:pw@host/x"}
     assert variables_that_matter(variables) == {"OMP_NUM_THREADS": "1", "TORCH_URL": "http://***@host/x"}
     assert command_line(["--logger", "mlflow=https://me:pw@host:5000"])[1] == "mlflow=https://***@host:5000"
+    assert command_line(["mlflow=https://me:p@ss@host", "http://host/x?api_key=abc&run=2"]) == (
+        "mlflow=https://***@host",
+        "http://host/x?api_key=***&run=2",
+    )
+    assert command_line(["--out=runs/x", "--token=abc", "MY_SECRET=abc"]) == (
+        "--out=runs/x",
+        "--token=***",
+        "MY_SECRET=***",
+    )
 
 
 def test_each_resumption_leaves_its_own_environment(tmp_path):
@@ -185,3 +195,32 @@ def test_an_address_that_mlflow_cannot_use_is_refused(tmp_path):
     pytest.importorskip("mlflow", reason="mlflow is optional: pip install 'understudy[mlflow]'")
     with pytest.raises(InputError, match="--logger mlflow"):
         fit_tiny(tmp_path / "run", loggers=("mlflow=nonsense://here",))
+
+
+def test_a_server_that_goes_away_costs_neither_the_training_nor_its_rows(tmp_path, monkeypatch):
+    """Away for the middle of the training: what it missed is sent at the end. Away at the end too: the run is saved."""
+    pytest.importorskip("mlflow", reason="mlflow is optional: pip install 'understudy[mlflow]'")
+    from lightning.pytorch.loggers import MLFlowLogger
+    from mlflow.exceptions import MlflowException
+
+    calls, sent = [], []
+
+    def failing(away):
+        def log(self, metrics, step=None):
+            calls.append(step)
+            if len(calls) in away:
+                raise MlflowException("no answer")
+            sent.append(step)
+
+        return log
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setattr(MLFlowLogger, "log_metrics", failing({2}))
+    fit_tiny(tmp_path / "middle", loggers=(f"mlflow=file://{tmp_path}/store",), metrics_every=1)
+    assert sent == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert len(calls) == 9
+    calls.clear()
+    monkeypatch.setattr(MLFlowLogger, "log_metrics", failing(range(2, 100)))
+    fit_tiny(tmp_path / "end", loggers=(f"mlflow=file://{tmp_path}/store",), metrics_every=1)
+    assert (tmp_path / "end" / "weights.safetensors").is_file()
+    assert len(calls) == 3, "one attempt when it failed, one at the end"

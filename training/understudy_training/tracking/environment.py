@@ -27,7 +27,8 @@ _PREFIXES = (
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "UNDERSTUDY_"),
 )
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
-_USER_IN_ADDRESS = re.compile(r"//[^/@\s]+@")
+_USER_IN_ADDRESS = re.compile(r"//[^/\s]+@")
+_SECRET_VALUE = re.compile(rf"([\w-]*(?:{_SECRET.pattern})[\w-]*=)[^&\s]+", re.IGNORECASE)
 
 
 class GitState(Config):
@@ -97,8 +98,8 @@ def write_environment(folder: Path, environment: Environment) -> Path:
 
 
 def command_line(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command without users and passwords in addresses."""
-    return tuple(_USER_IN_ADDRESS.sub("//***@", word) for word in words)
+    """The words of a command without users and passwords in addresses, and without values that sound secret."""
+    return tuple(_SECRET_VALUE.sub(r"\1***", _USER_IN_ADDRESS.sub("//***@", word)) for word in words)
 
 
 def variables_that_matter(variables: Mapping[str, str]) -> dict[str, str]:
