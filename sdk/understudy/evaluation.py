@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from understudy.boxes import Boxes
 from understudy.bundle.manifest import Contract, Grid
 from understudy.configuration import Config, check_config, write_json
-from understudy.datasets.dataset import Dataset, PartlyLabeled, Sample
+from understudy.datasets.dataset import Dataset, PartlyLabeled, Sample, Thinned
 from understudy.datasets.files import read_json
 from understudy.datasets.selection import spread_evenly
-from understudy.datasets.sweeps import with_sweeps
+from understudy.datasets.sweeps import original_of, with_sweeps
 from understudy.engines.opening import OpenedModel
 from understudy.errors import InputError
 from understudy.frame import Frame
@@ -136,6 +136,7 @@ def evaluate(
         UnderstudyError: when a frame cannot be read or used: an evaluation leaves out nothing silently.
     """
     settings = settings or EvaluationSettings()
+    _refuse_lost_regions(original_of(dataset))
     indices = _spread(len(dataset), settings.num_frames)
     frames, detect, rig = [], None, None
     for index in track(indices, f"evaluating {subject}", total=len(indices)):
@@ -190,6 +191,17 @@ def renamed(boxes: Boxes, class_names: Sequence[str]) -> Boxes:
     labels = table[boxes.labels]
     kept = boxes[labels >= 0]
     return replace(kept, labels=labels[labels >= 0], class_names=tuple(class_names))
+
+
+def _refuse_lost_regions(dataset: Dataset) -> None:
+    """A right box where nothing was labeled would count as a false alarm."""
+    if isinstance(dataset, Thinned) and dataset.left_out_regions:
+        raise InputError(
+            "evaluation",
+            found="a copy that does not know which part of each frame was labeled",
+            wanted="the original data set",
+            remedy="train on shards, evaluate on what they were made of",
+        )
 
 
 def _spread(length: int, num_frames: int | None) -> list[int]:

@@ -13,6 +13,7 @@ from understudy.cli import build_app
 from understudy.datasets.dataset import Sample
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.opening import open_dataset
+from understudy.datasets.shard_writer import write_shards
 from understudy.engines.model import open_model
 from understudy.engines.opening import OpenedModel
 from understudy.errors import InputError
@@ -209,3 +210,14 @@ def test_paths_that_hold_no_model_are_refused(tmp_path):
     (tmp_path / "model.onnx").write_text("")
     with pytest.raises(InputError, match="found an export, wanted a bundle; pack it"):
         open_model(tmp_path)
+
+
+@pytest.mark.data
+def test_a_copy_that_lost_what_was_labeled_is_not_evaluated(data_root, tmp_path):
+    write_shards(open_dataset(data_root / "kitti" / "object"), tmp_path / "shards", source="kitti", images=False)
+    copy = open_dataset(tmp_path / "shards")
+    with pytest.raises(InputError, match=r"does not know which part.*wanted the original data set"):
+        evaluate(lambda rig: detecting([]), copy)
+    again = tmp_path / "again"
+    write_shards(copy, again, source="shards", images=False)
+    assert open_dataset(again).left_out_regions

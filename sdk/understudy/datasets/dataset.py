@@ -112,11 +112,15 @@ class Accumulated(Protocol):
 
 @runtime_checkable
 class Thinned(Protocol):
-    """A copy of a data set that may have left out what lay between its samples."""
+    """A copy of a data set that may have left out what a sample does not hold."""
 
     @property
     def left_out_sweeps(self) -> bool:
         """Whether the original holds sweeps between samples that the copy does not."""
+
+    @property
+    def left_out_regions(self) -> bool:
+        """Whether the original labels only a part of what is seen, and the copy does not know which."""
 
 
 def sweeps_held(dataset: Dataset) -> int:

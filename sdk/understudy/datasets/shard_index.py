@@ -50,6 +50,8 @@ class ShardsDescription(Config):
     """How many sweeps a cloud holds."""
     left_out_sweeps: bool = False
     """Whether the source holds sweeps between its samples, which are not here."""
+    left_out_regions: bool = False
+    """Whether the source labels only a part of what is seen; which part is not here."""
     columns_sha256: str
     """Of index.npz."""
     shards: tuple[ShardEntry, ...] = Field(min_length=1)

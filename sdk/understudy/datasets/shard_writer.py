@@ -17,7 +17,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from understudy.configuration import Config, check_config, file_sha256
-from understudy.datasets.dataset import Dataset, Place, Sample, Sequential, Thinned, WithSweeps, sweeps_held
+from understudy.datasets.dataset import (
+    Dataset,
+    PartlyLabeled,
+    Place,
+    Sample,
+    Sequential,
+    Thinned,
+    WithSweeps,
+    sweeps_held,
+)
 from understudy.datasets.files import read_json
 from understudy.datasets.recorded_frame import Picture, encode_sample, pictures_of
 from understudy.datasets.shard_index import (
@@ -30,6 +39,7 @@ from understudy.datasets.shard_index import (
     read_columns,
 )
 from understudy.datasets.shards import ShardPictures
+from understudy.datasets.sweeps import original_of
 from understudy.errors import InputError
 from understudy.progress import Track, silent
 
@@ -46,6 +56,7 @@ class ShardJob(Config):
     class_names: tuple[str, ...]
     sweeps: int = 1
     left_out_sweeps: bool = False
+    left_out_regions: bool = False
     shard_mb: float
     images: bool
 
@@ -89,6 +100,7 @@ def write_shards(
         class_names=dataset.class_names,
         sweeps=sweeps_held(dataset),
         left_out_sweeps=_leaves_out_sweeps(dataset),
+        left_out_regions=_leaves_out_regions(original_of(dataset)),
         shard_mb=shard_mb,
         images=images,
     )
@@ -271,6 +283,10 @@ def _place(dataset: Dataset, index: int, sample: Sample) -> Place:
 
 def _leaves_out_sweeps(dataset: Dataset) -> bool:
     return isinstance(dataset, WithSweeps) or (isinstance(dataset, Thinned) and dataset.left_out_sweeps)
+
+
+def _leaves_out_regions(dataset: Dataset) -> bool:
+    return isinstance(dataset, PartlyLabeled) or (isinstance(dataset, Thinned) and dataset.left_out_regions)
 
 
 def _shard_name(number: int) -> str:

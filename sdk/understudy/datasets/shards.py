@@ -82,6 +82,11 @@ class ShardedDataset:
         return self.description.left_out_sweeps
 
     @property
+    def left_out_regions(self) -> bool:
+        """Whether the data set it was made of labels only a part of what is seen."""
+        return self.description.left_out_regions
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the index, which names every shard's hash, and over the shards' names and sizes."""
         shards = [self.path / shard.file for shard in self.description.shards]

@@ -103,6 +103,11 @@ class MultiSweep:
         return self._num_sweeps
 
     @property
+    def original(self) -> Dataset:
+        """The data set within."""
+        return self._dataset
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Classes of the data set within."""
         return self._dataset.class_names
@@ -162,6 +167,11 @@ class MultiSweep:
                 ego_from_sensor = sample.rig.lidars[lidar].ego_from_sensor.pose()
                 sweeps.append(Sweep(sample.frame.clouds[lidar], _ego(sample) @ ego_from_sensor))
         return tuple(sweeps)
+
+
+def original_of(dataset: Dataset) -> Dataset:
+    """The data set itself, or the one whose sweeps it accumulates."""
+    return dataset.original if isinstance(dataset, MultiSweep) else dataset
 
 
 def with_sweeps(dataset: Dataset, num_sweeps: int, lidar: str | None = None) -> Dataset:
