@@ -130,7 +130,7 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     detector = PillarDetector(config)
     lidar = next(iter(dataset[0].rig.lidars))
     clouds = Clouds(dataset, lidar, reach_of(config.grid, recipe.data.augmentation), None)
-    collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points)
+    collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points, with_clouds=False)
     places = [(epoch, index) for epoch in range(-(-num_frames // len(dataset))) for index in range(len(dataset))]
     batches = [places[first : first + BATCH] for first in range(0, num_frames, BATCH)]
     return DataLoader(

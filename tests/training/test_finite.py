@@ -8,6 +8,7 @@ import torch
 from tests.training.launching import rows_of, run_cases
 from tests.training.processes import recipe_of
 from understudy.errors import UnderstudyError
+from understudy_training.batches import labelled_cloud
 from understudy_training.distillation.study import load_clouds
 from understudy_training.fitting import FitOptions, fit
 from understudy_training.loop import task
@@ -85,3 +86,11 @@ def test_two_processes_end_together(tmp_path):
     assert done.returncode != 0
     assert done.stderr.count("UnderstudyError: training") == 2, done.stderr[-4000:]
     assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_an_unknown_intensity_is_zero_as_in_the_pipeline():
+    sample = MadeUpDataset(1)[0]
+    sample.frame.clouds["top"].points[5, 3] = float("nan")
+    cloud = labelled_cloud(sample, None, reach_m=100.0)
+    assert cloud.points[4, 3] == 0.0, "the first point of a made-up frame is left out"
+    assert not (cloud.points != cloud.points).any()

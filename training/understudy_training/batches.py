@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from understudy.boxes import Boxes
@@ -48,13 +49,14 @@ class Batch:
 
     Attributes:
         inputs: what the student's encoder takes.
-        clouds: the augmented clouds themselves, `(N, 4)` in ego, for a teacher whose encoder takes something else.
+        clouds: the augmented clouds themselves, `(N, 4)` in ego, for a teacher whose encoder takes something else; none
+            without a teacher. Tensors, because those come from a worker through shared memory, arrays through a pipe.
         boxes: the labels, augmented alike.
         shown: which version of which sample each is.
     """
 
     inputs: Any
-    clouds: list[NDArray[np.float32]]
+    clouds: list[Tensor]
     boxes: BoxBatch
     shown: tuple[Shown, ...]
 
@@ -86,6 +88,7 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
     ego_from_lidar = sensor.ego_from_sensor.pose()
     points[:, :3] = ego_from_lidar.apply(raw[:, :3])
     points[:, 3] = np.clip(raw[:, 3] / np.float32(sensor.intensity_scale), 0.0, 1.0)
+    np.nan_to_num(points[:, 3], copy=False, nan=0.0)  # as the pipeline takes it
     near = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < reach_m)
     ring = None if cloud.ring is None else cloud.ring[finite][near]
     return LabelledCloud(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring)
@@ -145,15 +148,17 @@ class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
 
 @dataclass(frozen=True, eq=False)
 class Collate:
-    """Makes a batch of views with the student's own collation."""
+    """Makes a batch of views with the student's own collation; the clouds too when a teacher will ask for them."""
 
     encode: Callable[[list[NDArray[np.float32]]], Any]
     class_names: tuple[str, ...]
     grid: Grid
     min_points: int
+    with_clouds: bool = True
 
     def __call__(self, views: Sequence[tuple[LabelledCloud, Shown]]) -> Batch:
         """One batch; labels of classes the student does not know are left out."""
         clouds = [view.points for view, _ in views]
         boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.grid, self.min_points)
-        return Batch(self.encode(clouds), clouds, boxes, tuple(shown for _, shown in views))
+        kept = [torch.from_numpy(cloud) for cloud in clouds] if self.with_clouds else []
+        return Batch(self.encode(clouds), kept, boxes, tuple(shown for _, shown in views))

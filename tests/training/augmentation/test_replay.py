@@ -124,8 +124,10 @@ def test_the_teacher_is_given_the_clouds_that_the_student_sees(database):
 
     views = views_of(everything(database))
     batch = Collate(encode, CLASSES, GRID, 3)([views[1, index] for index in range(4)])
-    assert [cloud.tobytes() for cloud in batch.clouds] == [cloud.tobytes() for cloud in given_to_student]
-    assert [cloud.tobytes() for cloud in batch.clouds] == [views[1, index][0].points.tobytes() for index in range(4)]
+    assert [cloud.numpy().tobytes() for cloud in batch.clouds] == [cloud.tobytes() for cloud in given_to_student]
+    assert [cloud.numpy().tobytes() for cloud in batch.clouds] == [
+        views[1, index][0].points.tobytes() for index in range(4)
+    ]
 
 
 def test_the_cloud_that_is_kept_stays_as_it_is(database):

@@ -42,7 +42,7 @@ class LiveTeacher:
         """See `Teacher`."""
         device = batch.boxes.geometry.device
         self.detector.to(device)
-        inputs = self.detector.collate(batch.clouds).to(device)
+        inputs = self.detector.collate([cloud.numpy() for cloud in batch.clouds]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.detector(inputs)
         return answers_of(outputs, batch.boxes, self.detector.config.grid, self.levels)

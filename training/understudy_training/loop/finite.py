@@ -74,8 +74,6 @@ class Finite(Callback):
             raise self._error(f"a loss that is not finite in step {step}")
 
     def _error(self, found: str) -> UnderstudyError:
-        remedy = (
-            "lower schedule.peak_learning_rate or gradient_clip, or see understudy dataset check"
-        )
+        remedy = "lower schedule.peak_learning_rate or gradient_clip, or see understudy dataset check"
         wanted = "finite numbers; the last checkpoint before is kept"
         return UnderstudyError(f"training {self.folder}", found=found, wanted=wanted, remedy=remedy)

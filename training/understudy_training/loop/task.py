@@ -89,7 +89,9 @@ class DetectionTask(lightning.LightningModule):
     def train_dataloader(self) -> StepLoader:
         """This process's share of each step."""
         data, config = self.recipe.data, self.detector.config
-        collate = Collate(self.detector.collate, config.class_names, config.grid, data.min_points)
+        collate = Collate(
+            self.detector.collate, config.class_names, config.grid, data.min_points, self._teacher is not None
+        )
         num_frames, parts = len(self.views), self.recipe.schedule.accumulate
         division = divide(data.batch_size, num_frames, parts, self.trainer.world_size, self.trainer.global_rank)
         shards = self.views.clouds.shards

@@ -23,7 +23,7 @@ class PointsBatch:
 
     Attributes:
         points: `(N, 4)` float32 x, y, z in ego and intensity in [0, 1].
-        cloud_index: `(N,)` int64, which cloud each point belongs to.
+        cloud_index: `(N,)` int16, which cloud each point belongs to.
         batch_size: number of clouds.
     """
 
@@ -82,9 +82,9 @@ class OccupancyMap(nn.Module):
 
     def collate(self, clouds: Sequence[NDArray[np.float32]]) -> PointsBatch:
         """`(N, 4)` clouds in ego, one behind the other."""
-        points = torch.from_numpy(np.concatenate([*clouds, np.zeros((0, 4), np.float32)]).astype(np.float32))
-        lengths = torch.tensor([len(cloud) for cloud in clouds], dtype=torch.int64)
-        return PointsBatch(points, torch.repeat_interleave(torch.arange(len(clouds)), lengths), len(clouds))
+        points = np.concatenate([*clouds, np.zeros((0, 4), np.float32)]).astype(np.float32, copy=False)
+        cloud_index = np.repeat(np.arange(len(clouds), dtype=np.int16), [len(cloud) for cloud in clouds])
+        return PointsBatch(torch.from_numpy(points), torch.from_numpy(cloud_index), len(clouds))
 
     def forward(self, batch: PointsBatch) -> Tensor:
         """`(B, C, H, W)` of zeros and ones, channels last in memory."""
