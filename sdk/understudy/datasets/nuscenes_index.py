@@ -244,11 +244,11 @@ def texts(row: dict[str, Any], *names: str) -> Any:
         KeyError: when a field is missing.
         ValueError: when one holds something else; `read_rows` says of which record.
     """
-    values = tuple(row[name] for name in names)
-    for name, value in zip(names, values, strict=True):
-        if type(value) is not str:
-            raise ValueError(f"{name} {value!r}, wanted text")
-    return values
+    values = [row[name] for name in names]
+    if set(map(type, values)) != {str}:
+        name, value = next((name, row[name]) for name in names if type(row[name]) is not str)
+        raise ValueError(f"{name} {value!r}, wanted text")
+    return tuple(values)
 
 
 def read_rows(path: Path, row: Callable[[dict[str, Any]], T | None]) -> list[T]:
