@@ -208,6 +208,18 @@ def test_options_must_be_what_was_started():
         agreed(1, 2, {})
 
 
+def test_processes_that_do_not_know_of_each_other_are_refused():
+    """As Kubeflow or mpirun leave them: each would train alone, into the same folder."""
+    with pytest.raises(InputError, match="WORLD_SIZE=2 from a launcher that is not known"):
+        agreed(None, None, {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"})
+    assert agreed(2, None, {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}) == (2, 1), "as Lightning starts them itself"
+    assert agreed(None, None, {"WORLD_SIZE": "1"}) == (1, 1)
+    with pytest.raises(InputError, match="--ntasks-per-node"):
+        agreed(None, None, SLURM)
+    assert agreed(None, None, SLURM | {"SLURM_NTASKS_PER_NODE": "2"}) == (2, 2)
+    assert launch_of({"TORCHELASTIC_RUN_ID": "x"}).by == ""
+
+
 def test_the_detector_is_the_same_before_and_after_sharing_its_statistics():
     detector = build_detector(recipe_of({}), seed=1)
     before = {name: value.clone() for name, value in detector.state_dict().items()}

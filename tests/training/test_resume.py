@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,26 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     assert (tmp_path / "run.json").read_bytes() == before
     with pytest.raises(InputError, match="another seed"):
         fit_tiny(tmp_path, resume=True, seed=1)
+
+
+def test_two_trainings_into_one_folder_are_refused(tmp_path):
+    """A job that is started again while the first one lives; once it is gone, the folder is free."""
+    code = (
+        "import sys, time, pathlib; from understudy_training.resuming import alone_in\n"
+        "with alone_in(pathlib.Path(sys.argv[1])): print('in', flush=True); time.sleep(100)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(InputError, match="another process that trains into it"):
+            fit_tiny(tmp_path)
+        assert not (tmp_path / "metrics.jsonl").exists()
+    finally:
+        other.kill()
+        other.wait()
+    fit_tiny(tmp_path)
+    assert (tmp_path / "weights.safetensors").is_file()
 
 
 def test_a_checkpoint_holds_every_generator():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -121,7 +122,10 @@ def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: Run
 
 def _replace(path: Path, contents: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(contents)
+    with unfinished.open("wb") as stream:
+        stream.write(contents)
+        stream.flush()
+        os.fsync(stream.fileno())
     unfinished.replace(path)
 
 

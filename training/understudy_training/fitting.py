@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from understudy_training.loop.trainer import deterministic_algorithms, make_trai
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
-from understudy_training.resuming import FOLDER, begin, checkpoint_to_resume, identity_of
+from understudy_training.resuming import FOLDER, alone_in, begin, checkpoint_to_resume, identity_of
 from understudy_training.tracking.environment import environment_now, write_environment
 from understudy_training.tracking.loggers import check_loggers, make_loggers
 from understudy_training.tracking.metrics import METRICS, MetricLines
@@ -96,14 +97,22 @@ def fit(
     if options.resume and (folder / WEIGHTS).is_file() and checkpoint is not None:
         say(read_record(folder).summary(folder))
         return load_detector(folder)[0]
-    if is_first_process():
-        if checkpoint is None:
-            begin(folder, identity)
-        write_beginning(folder, recipe, DataRecord.of(clouds))
-        now = environment_now(num_processes=options.num_processes, deterministic=options.deterministic)
-        write_environment(folder, now)
-    with quiet_lightning(), deterministic_algorithms(options.deterministic):
+    with ExitStack() as stack:
+        if is_first_process():
+            stack.enter_context(alone_in(folder))
+            _begin(recipe, clouds, folder, options, identity if checkpoint is None else None)
+        stack.enter_context(quiet_lightning())
+        stack.enter_context(deterministic_algorithms(options.deterministic))
         return _trained(recipe, clouds, folder, options, teaching, checkpoint, say)
+
+
+def _begin(recipe: Recipe, clouds: Clouds, folder: Path, options: FitOptions, identity: dict[str, str] | None) -> None:
+    """Writes what is known before the first step; with the identity of a run that begins anew."""
+    if identity is not None:
+        begin(folder, identity)
+    write_beginning(folder, recipe, DataRecord.of(clouds))
+    now = environment_now(num_processes=options.num_processes, deterministic=options.deterministic)
+    write_environment(folder, now)
 
 
 def _trained(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from understudy.configuration import content_hash
@@ -12,12 +16,33 @@ from understudy_training.loop.checkpoints import LAST
 from understudy_training.recipe import Recipe
 
 FOLDER = "resume"
-_FILE = "begun-with.json"
+_FILE, _LOCK = "begun-with.json", "lock"
 
 
 def identity_of(recipe: Recipe, data: str, seed: int, teacher: str) -> dict[str, str]:
     """What decides a run: hash of the recipe, fingerprint of the data, seed, hash of the teacher's weights or ''."""
     return {"recipe": content_hash(recipe.resolved()), "data": data, "seed": str(seed), "teacher": teacher}
+
+
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Within it, no other process trains into this folder; the system lets go of it however this one ends.
+
+    Raises:
+        InputError: when another process does now, as when a job is started again before the first has ended.
+    """
+    (run / FOLDER).mkdir(parents=True, exist_ok=True)
+    with (run / FOLDER / _LOCK).open("a") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by a loader's workers
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+                yield
+                return
+            wanted, remedy = "one training at a time", "wait for it, end it, or train into another folder"
+            found = "another process that trains into it"
+            raise InputError(f"run {run}", found=found, wanted=wanted, remedy=remedy) from error
+        yield
 
 
 def was_begun(run: Path) -> bool:

@@ -26,7 +26,7 @@ from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, 
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
 from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, use_threads, widths_of
 from understudy_training.ledger import Ledger, Role, facts_of_run
-from understudy_training.loop.launch import launch_of
+from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
 from understudy_training.loop.order import shards_of
 from understudy_training.models.detector import PillarDetector
@@ -153,6 +153,7 @@ def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
 
 def refuse_several_processes() -> None:
     """Raises InputError under torchrun or Slurm with several processes, which would each do the whole study."""
+    agreed(None, None)
     launch = launch_of()
     if (launch.devices or 1) * (launch.nodes or 1) > 1:
         found = f"{launch.by} with {launch.devices} processes on each of {launch.nodes} machines"
