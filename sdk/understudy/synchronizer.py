@@ -2,7 +2,8 @@
 
 The LiDAR sweep is the pivot. For each camera the frame nearest to the sweep's reference time, within a tolerance, is
 its partner. A set is closed when every camera has delivered a frame at or after the reference time, or when `max_wait`
-has passed on the clock that the caller passes along: ROS time in a node, the recorder's log time in a replay.
+has passed on the clock that the caller passes along: ROS time in a node, the recorder's log time in a replay. Nothing
+here calls anybody back, so nobody's exception can interrupt it; `synchronizer_delivery` calls back.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
 from understudy.configuration import Config
+from understudy.errors import InputError
 
 T = TypeVar("T")
 
 Outcome = Literal["used", "stale", "duplicate", "out_of_order", "unmatched", "rejected"]
 OUTCOMES: tuple[Outcome, ...] = ("used", "stale", "duplicate", "out_of_order", "unmatched", "rejected")
+
+JUMP_SEEN = 3
+"""Messages in a row, far behind and rising, that tell a sensor whose clock was set back from late messages."""
 
 
 class SyncPolicy(Config):
@@ -35,6 +40,8 @@ class SyncPolicy(Config):
     """Used with `min_n`."""
     queue_size: int = Field(16, ge=1)
     """Most messages of one sensor that wait; the oldest goes first."""
+    jump_back_ns: int | None = Field(1_000_000_000, ge=0)
+    """The clock, or a sensor's stamps, that go back by more have jumped and are followed; None follows no jump."""
 
     def cameras_needed(self, num_cameras: int) -> int:
         """How many of the cameras a set must hold."""
@@ -95,6 +102,46 @@ class MatchedSet(Generic[T]):
         """Whether every camera is there."""
         return all(self.mask)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the cameras that are not there."""
+        return tuple(name for name, partner in self.cameras.items() if partner is None)
+
+
+class Matcher(Protocol[T]):
+    """What every rule offers that puts messages together: `Synchronizer` here, and `ApproximateTime`."""
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """Counters by sensor, the pivot first."""
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When `advance` has something to do although nothing arrives; None for never."""
+
+    def push(self, sensor: str, stamp_ns: int, item: T, now_ns: int) -> list[MatchedSet[T]]:
+        """Takes a message; gives the sets that it completes or that have waited long enough."""
+
+    def reject(self, sensor: str) -> None:
+        """Counts a message that could not be read at all."""
+
+    def advance(self, now_ns: int) -> list[MatchedSet[T]]:
+        """The sets that are closed because time has passed."""
+
+    def flush(self) -> list[MatchedSet[T]]:
+        """The sets that are closed by the end of the stream; nothing waits after it."""
+
+
+def check_names(pivot: str, cameras: tuple[str, ...]) -> None:
+    """Each sensor must have a name of its own.
+
+    Raises:
+        InputError: when two of them share one.
+    """
+    names = (pivot, *cameras)
+    if len(set(names)) < len(names):
+        raise InputError("sensors to match", found=", ".join(names), wanted="each name once")
+
 
 class _Queue(Generic[T]):
     """The messages of one sensor that wait, oldest first, their stamps rising."""
@@ -103,18 +150,40 @@ class _Queue(Generic[T]):
         self.offset_ns = offset_ns
         self.counts = Counts()
         self.waiting: deque[Stamped[T]] = deque()
+        self.jumps = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self.newest_ns: int | None = None
         self.last_used_ns: int | None = None
+        self._behind_ns: int | None = None
+        self._num_behind = 0
+
+    def restart(self) -> None:
+        """Gives up on what waits and takes any stamp again."""
+        while self.waiting:
+            self.drop_oldest()
+        self._forget()
+
+    def has_jumped(self, time_ns: int, jump_back_ns: int | None) -> bool:
+        """Whether this message is the last of enough in a row, far behind the newest one and rising."""
+        if jump_back_ns is None or self.newest_ns is None or self.newest_ns - time_ns <= jump_back_ns:
+            self._num_behind = 0
+            return False
+        is_rising = self._num_behind > 0 and self._behind_ns is not None and time_ns > self._behind_ns
+        self._num_behind = self._num_behind + 1 if is_rising else 1
+        self._behind_ns = time_ns
+        return self._num_behind >= JUMP_SEEN
 
     def refusal(self, time_ns: int) -> Outcome | None:
         """Why a message of this time cannot be taken any more."""
+        if self.newest_ns is None or time_ns > self.newest_ns:
+            return None
         if time_ns == self.last_used_ns or any(time_ns == entry.time_ns for entry in self.waiting):
             return "duplicate"
         if self.last_used_ns is not None and time_ns < self.last_used_ns:
             return "stale"
-        if self.newest_ns is not None and time_ns <= self.newest_ns:
-            return "out_of_order"
-        return None
+        return "out_of_order"
 
     def append(self, entry: Stamped[T]) -> None:
         self.waiting.append(entry)
@@ -137,8 +206,14 @@ class _Queue(Generic[T]):
 
     def nearest(self, time_ns: int, tolerance_ns: int) -> Stamped[T] | None:
         """The entry nearest to a time; of two equally near the earlier."""
-        best = min(self.waiting, key=lambda entry: abs(entry.time_ns - time_ns), default=None)
-        return best if best is not None and abs(best.time_ns - time_ns) <= tolerance_ns else None
+        best, best_gap_ns = None, tolerance_ns
+        for entry in reversed(self.waiting):  # the newest first: only they differ in number from queue to queue
+            gap_ns = abs(entry.time_ns - time_ns)
+            if gap_ns <= best_gap_ns:
+                best, best_gap_ns = entry, gap_ns
+            if entry.time_ns <= time_ns:
+                break
+        return best
 
 
 class Synchronizer(Generic[T]):
@@ -149,6 +224,9 @@ class Synchronizer(Generic[T]):
         cameras: names of the cameras; none makes every sweep a set of its own.
         policy: tolerance, waiting time, what is required.
         offsets_ns: added to a sensor's stamps to get reference times, as in the rig; 0 where missing.
+
+    Raises:
+        InputError: when two sensors share a name.
     """
 
     def __init__(
@@ -158,6 +236,7 @@ class Synchronizer(Generic[T]):
         policy: SyncPolicy | None = None,
         offsets_ns: Mapping[str, int] | None = None,
     ) -> None:
+        check_names(pivot, cameras)
         offsets_ns = offsets_ns or {}
         self._policy = policy or SyncPolicy()
         self._name = pivot
@@ -165,11 +244,23 @@ class Synchronizer(Generic[T]):
         self._cameras: dict[str, _Queue[T]] = {name: _Queue(offsets_ns.get(name, 0)) for name in cameras}
         self._deadlines_ns: deque[int] = deque()
         self._now_ns: int | None = None
+        self.clock_jumps = 0
+        """How often the clock has gone back by more than the policy's `jump_back_ns`."""
 
     @property
     def counts(self) -> dict[str, Counts]:
         """Counters by sensor, the pivot first."""
         return {self._name: self._pivot.counts} | {name: queue.counts for name, queue in self._cameras.items()}
+
+    @property
+    def jumps(self) -> dict[str, int]:
+        """How often each sensor's own stamps have gone back for good, the pivot first."""
+        return {self._name: self._pivot.jumps} | {name: queue.jumps for name, queue in self._cameras.items()}
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When the oldest sweep that waits has waited long enough; None while none waits."""
+        return self._deadlines_ns[0] if self._deadlines_ns else None
 
     def push(self, sensor: str, stamp_ns: int, item: T, now_ns: int) -> list[MatchedSet[T]]:
         """Takes a message and gives the sets that are closed by it or by the time that has passed.
@@ -178,16 +269,18 @@ class Synchronizer(Generic[T]):
             sensor: name of the pivot or of a camera.
             stamp_ns: stamp in the message's header.
             item: whatever the caller wants back.
-            now_ns: the clock; a value below an earlier one counts as the earlier one.
+            now_ns: the clock; a value below an earlier one counts as the earlier one, unless it has jumped.
 
         Raises:
             KeyError: when there is no such sensor.
         """
         queue = self._pivot if sensor == self._name else self._cameras[sensor]
         entry = Stamped(stamp_ns + queue.offset_ns, item)
+        closed = self.advance(now_ns)  # first: what arrives after a sweep's deadline is too late for it
         queue.counts.pushed += 1
         queue.counts.waiting += 1
-        closed = self.advance(now_ns)  # first: what arrives after a sweep's deadline is too late for it
+        if queue.has_jumped(entry.time_ns, self._policy.jump_back_ns):
+            self._follow_jump(queue)
         refusal = queue.refusal(entry.time_ns)
         if refusal is not None:
             queue.counts.settle(refusal)
@@ -206,8 +299,16 @@ class Synchronizer(Generic[T]):
         counts.outcomes["rejected"] += 1
 
     def advance(self, now_ns: int) -> list[MatchedSet[T]]:
-        """The sets that are closed because time has passed."""
-        self._now_ns = now_ns if self._now_ns is None else max(self._now_ns, now_ns)
+        """The sets that are closed because time has passed.
+
+        A clock that has jumped back (a simulation that starts over) begins anew: what waits belongs to a time that is
+        no more and is counted as unmatched, and any stamp is taken again.
+        """
+        jump_back_ns = self._policy.jump_back_ns
+        if self._now_ns is None or now_ns >= self._now_ns:
+            self._now_ns = now_ns
+        elif jump_back_ns is not None and self._now_ns - now_ns > jump_back_ns:
+            self._restart(now_ns)
         return list(self._close_ready())
 
     def flush(self) -> list[MatchedSet[T]]:
@@ -219,6 +320,20 @@ class Synchronizer(Generic[T]):
             while queue.waiting:
                 queue.drop_oldest()
         return closed
+
+    def _restart(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self.clock_jumps += 1
+        self._deadlines_ns.clear()
+        for queue in (self._pivot, *self._cameras.values()):
+            queue.restart()
+
+    def _follow_jump(self, queue: _Queue[T]) -> None:
+        """A sensor's clock was set back, or one stamp of it was far ahead: from here on its stamps count again."""
+        queue.restart()
+        queue.jumps += 1
+        if queue is self._pivot:
+            self._deadlines_ns.clear()
 
     def _close_ready(self) -> Iterator[MatchedSet[T]]:
         while self._deadlines_ns and (self._is_due() or self._is_answered()):

@@ -52,5 +52,9 @@ class FromBagSettings(Config):
         """How pictures are matched; nothing is live here, so sweeps can wait and queues be long."""
         tolerance_ns = round(self.tolerance_ms * 1e6)
         return SyncPolicy(
-            tolerance_ns=tolerance_ns, max_wait_ns=500_000_000 + tolerance_ns, require=self.require, queue_size=128
+            tolerance_ns=tolerance_ns,
+            max_wait_ns=500_000_000 + tolerance_ns,
+            require=self.require,
+            queue_size=128,
+            jump_back_ns=None,  # a drive goes forward: stamps that go back are left out
         )
