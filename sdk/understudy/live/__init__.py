@@ -1,0 +1,1 @@
+"""What a node does between a message and its result, without ROS: newest sweep first, nothing lost uncounted."""
