@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.errors import InputError
 from understudy.synchronizer import MatchedSet, Synchronizer, SyncPolicy
 
 MS = 1_000_000
@@ -147,3 +152,157 @@ def test_counters_always_add_up_and_sets_keep_their_promises(
         assert sum(entry.mask) >= policy.cameras_needed(num_cameras)
         partners = [p for p in entry.cameras.values() if p is not None]
         assert all(abs(p.time_ns - entry.pivot.time_ns) <= tolerance for p in partners)
+
+
+def test_a_set_names_the_cameras_that_are_missing() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A", "B"))
+    sets = run([("A", 0), ("L", 0)], synchronizer) + synchronizer.flush()
+    assert sets[0].missing == ("B",)
+
+
+def test_the_next_deadline_is_told() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), SyncPolicy(max_wait_ns=30 * MS))
+    assert synchronizer.next_deadline_ns is None
+    run([("L", 10)], synchronizer)
+    assert synchronizer.next_deadline_ns == 40 * MS
+    synchronizer.advance(40 * MS)
+    assert synchronizer.next_deadline_ns is None
+
+
+def test_a_name_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="each name once"):
+        Synchronizer("L", ("A", "A"))
+
+
+def test_a_clock_that_starts_over_gives_sets_at_once() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",))
+    run([("L", 50_000), ("A", 50_000), ("L", 50_100)], synchronizer)
+    sets = run([("L", 0), ("A", 5), ("A", 95), ("L", 100), ("A", 105)], synchronizer)
+    assert named(sets) == [("L0", "A5"), ("L100", "A95")]
+    assert synchronizer.clock_jumps == 1
+    assert outcomes(synchronizer, "L") == {"used": 3, "unmatched": 1}
+
+
+def test_a_clock_that_goes_back_a_little_stands_still() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), SyncPolicy(max_wait_ns=30 * MS))
+    run([("L", 100)], synchronizer)
+    assert synchronizer.advance(-500 * MS) == []
+    assert synchronizer.clock_jumps == 0
+    assert named(synchronizer.advance(130 * MS)) == [("L100", "-")]
+
+
+@pytest.mark.parametrize("jumping", ["L", "A"])
+def test_a_sensor_set_back_is_followed_from_its_third_message_on(jumping: str) -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",))
+    times_ms = range(10_000, 11_000, 100)
+    run([(sensor, t) for t in times_ms for sensor in "AL"], synchronizer)
+    sets = []
+    for step in range(10):
+        for sensor in "AL":
+            stamp_ms = step * 100 + (0 if sensor == jumping else 11_000)
+            sets += synchronizer.push(sensor, stamp_ms * MS, f"{sensor}{stamp_ms}", (11_000 + step * 100) * MS)
+    assert synchronizer.jumps[jumping] == 1
+    assert sum(synchronizer.jumps.values()) == 1
+    assert outcomes(synchronizer, jumping)["stale"] == 2
+    assert len(sets + synchronizer.flush()) == (8 if jumping == "L" else 10)
+
+
+@pytest.mark.parametrize("sensor", ["L", "A"])
+def test_one_stamp_from_the_far_future_costs_a_few_messages(sensor: str) -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",))
+    synchronizer.push(sensor, 10**18, "wild", 0)
+    sets = run([(name, t) for t in range(0, 1000, 100) for name in "AL"], synchronizer)
+    assert len([one for one in sets if one.is_complete]) >= 7
+    assert synchronizer.jumps[sensor] == 1
+
+
+def test_late_messages_among_good_ones_and_a_frozen_stamp_are_no_jump() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L")
+    run([("L", 10_000)], synchronizer)
+    for step in range(20):
+        synchronizer.push("L", step * MS, "late", 10_000 * MS)
+        synchronizer.push("L", (10_001 + step) * MS, "good", 10_000 * MS)
+    for _ in range(20):
+        synchronizer.push("L", 0, "frozen", 10_000 * MS)
+    assert synchronizer.jumps == {"L": 0}
+    assert outcomes(synchronizer, "L") == {"used": 21, "stale": 40}
+
+
+def test_without_a_jump_to_follow_everything_after_it_is_stale() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", (), SyncPolicy(jump_back_ns=None))
+    run([("L", 50_000), *(("L", t) for t in range(0, 1000, 100))], synchronizer)
+    assert outcomes(synchronizer, "L") == {"used": 1, "stale": 10}
+    assert synchronizer.clock_jumps == 0
+
+
+def test_a_wrong_message_leaves_the_counters_as_they_were() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",))
+    with pytest.raises(KeyError):
+        synchronizer.push("X", 0, "x", 0)
+    with pytest.raises(TypeError):
+        synchronizer.push("A", None, "x", 0)  # type: ignore[arg-type]
+    run([("A", 0)], synchronizer)
+    with pytest.raises(TypeError):
+        synchronizer.push("A", 1, "x", None)  # type: ignore[arg-type]
+    assert synchronizer.counts["A"].pushed == 1
+    assert all(counts.adds_up for counts in synchronizer.counts.values())
+
+
+class Item:
+    """A message that can be counted while it lives."""
+
+
+class Faults:
+    """A 10 Hz LiDAR and three cameras with floods, frozen topics, clock jumps, pauses, duplicates and disorder."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.now_ms = 0
+
+    def messages(self, num: int) -> Iterator[tuple[str, int, int]]:
+        """(sensor, stamp in ns, clock in ns)."""
+        for _ in range(num):
+            fault = self.rng.choice(["none", "flood", "frozen", "back", "forward", "paused", "reordered"])
+            sensors = [str(self.rng.choice(list("LABC")))] if fault in ("flood", "frozen") else list("LABC")
+            self.now_ms += {"back": -int(self.rng.integers(0, 60_000)), "forward": 3_600_000}.get(str(fault), 0)
+            start_ms = self.now_ms
+            for step in range(300 if fault == "flood" else 20):
+                self.now_ms += 0 if fault in ("paused", "flood") else 100
+                for sensor in sensors:
+                    stamp_ms = start_ms if fault == "frozen" else start_ms + step * 100
+                    stamp_ms -= int(self.rng.integers(0, 3000)) if fault == "reordered" else 0
+                    yield sensor, stamp_ms * MS, self.now_ms * MS
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("require", ["all", "min_n", "any"])
+def test_memory_stays_bounded_and_sums_hold_under_faults(seed: int, require: str) -> None:
+    policy = SyncPolicy.model_validate({"require": require, "queue_size": 5})
+    synchronizer: Synchronizer[Item] = Synchronizer("L", tuple("ABC"), policy)
+    alive: weakref.WeakSet[Item] = weakref.WeakSet()
+    for sensor, stamp_ns, now_ns in Faults(seed).messages(20):
+        item = Item()
+        alive.add(item)
+        synchronizer.push(sensor, stamp_ns, item, now_ns)
+        del item
+        assert len(alive) <= 4 * 5
+        assert all(counts.adds_up and 0 <= counts.waiting <= 5 for counts in synchronizer.counts.values())
+        assert len(alive) == sum(counts.waiting for counts in synchronizer.counts.values())
+    synchronizer.flush()
+    assert not alive
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happened_it_works_again_within_two_seconds(seed: int) -> None:
+    synchronizer: Synchronizer[Item] = Synchronizer("L", tuple("ABC"))
+    faults = Faults(seed)
+    for round_ in range(10):
+        for sensor, stamp_ns, now_ns in faults.messages(3):
+            synchronizer.push(sensor, stamp_ns, Item(), now_ns)
+        sets = []
+        for _ in range(40):  # four good seconds
+            faults.now_ms += 100
+            for sensor in "ABCL":
+                sets += synchronizer.push(sensor, faults.now_ms * MS, Item(), faults.now_ms * MS)
+        good = [one for one in sets if one.is_complete and one.pivot.time_ns > (faults.now_ms - 2000) * MS]
+        assert len(good) == 20, round_
