@@ -12,7 +12,7 @@ from understudy_training.batches import Clouds, labelled_cloud, reach_of
 from understudy_training.checkpoint import load_detector, read_record
 from understudy_training.distillation.study import load_clouds
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
-from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, widths_of
+from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, use_threads, widths_of
 from understudy_training.recipe import Recipe, check_recipe
 from understudy_training.testing import GRID, MadeUpDataset, recipe_values
 from understudy_training.tracking.metrics import read_metrics
@@ -180,3 +180,14 @@ def test_damaged_weights_are_refused(tmp_path, clouds):
         load_detector(tmp_path)
     with pytest.raises(InputError, match="finished run"):
         load_detector(tmp_path / "nowhere")
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(12)))
+    try:
+        for threads, sharing, wanted in ((None, 1, 12), (None, 4, 3), (None, 99, 1), (2, 4, 2)):
+            use_threads(threads, sharing)
+            assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(before)

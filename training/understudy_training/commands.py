@@ -21,7 +21,9 @@ def train(
         0, "--seed", min=0, max=2**32 - 1, help="Decides initial weights and the order of the frames."
     ),
     epochs: int | None = typer.Option(None, "--epochs", min=1, help="Instead of the recipe's."),
-    threads: int | None = typer.Option(None, "--threads", min=1, help="Processor threads; left out, all cores."),
+    threads: int | None = typer.Option(
+        None, "--threads", min=1, help="Processor threads of each process; left out, all cores, shared."
+    ),
     devices: int | None = typer.Option(
         None,
         "--devices",
@@ -45,12 +47,13 @@ def train(
     from understudy_training.checkpoint import refuse_to_replace
     from understudy_training.distillation.study import load_clouds
     from understudy_training.fitting import FitOptions, fit, use_threads
-    from understudy_training.loop.launch import agreed
+    from understudy_training.loop.launch import agreed, launch_of
     from understudy_training.loop.options import parse_interval, parse_strategy
     from understudy_training.recipe import read_recipe
 
     num_devices, num_nodes = agreed(devices, nodes)
-    use_threads(threads)
+    # Slurm gives each of its tasks cores of its own.
+    use_threads(threads, sharing=1 if launch_of().by == "slurm" else num_devices)
     chosen = read_recipe(recipe).with_epochs(epochs)
     if not resume:
         refuse_to_replace(out)

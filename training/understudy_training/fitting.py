@@ -197,9 +197,9 @@ def widths_of(detector: PillarDetector) -> Widths:
     return Widths(low=detector.config.backbone.widths[0], high=detector.neck.channels)
 
 
-def use_threads(threads: int | None) -> None:
-    """Sets the process's threads; None is one per core this process may use."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+def use_threads(threads: int | None, sharing: int = 1) -> None:
+    """Sets the process's threads; None is its share of the cores that `sharing` processes may use together."""
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // sharing))
 
 
 def _record(
