@@ -12,9 +12,10 @@ from rosbags.rosbag2 import ReaderError, WriterError
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 
+from understudy.bags.zstandard_frames import ZstdError
 from understudy.errors import BagError
 
-_SAID = (AnyReaderError, ReaderError, WriterError, SerdeError, TypesysError, apsw.Error, OSError)
+_SAID = (AnyReaderError, ReaderError, WriterError, SerdeError, TypesysError, apsw.Error, ZstdError, OSError)
 _STUMBLED = (
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(AssertionError, EOFError, MemoryError, RuntimeError, struct.error),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ from rosbags.highlevel import AnyReader
 from typing_extensions import Self
 
 from understudy.bags.errors import bag_errors
+from understudy.bags.salvage import STORAGES, Salvage, salvage_bag
 from understudy.bags.types import typestore
 from understudy.errors import BagError
-
-_STORAGES = (".mcap", ".db3")
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,38 @@ class BagReader:
 
     Args:
         path: folder with `metadata.yaml`, or a storage file of its own.
+        salvage: where it cannot be opened, read what its files still give; `salvage` then says what that was.
 
     Raises:
         BagError: when there is nothing, it is no bag, or its end or index is missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
         self.path = path
-        _refuse_unlikely(path)
-        with bag_errors(f"bag {path}", "a whole rosbag2 (sqlite3 or MCAP)", _remedy(path)):
+        self.salvage: Salvage | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            _refuse_unlikely(path)
+            self._open(path, _remedy(path))
+        except BagError:
+            if not salvage or not path.exists():
+                raise
+            self._open_salvaged()
+
+    def _open(self, path: Path, remedy: str = "") -> None:
+        with bag_errors(f"bag {self.path}", "a whole rosbag2 (sqlite3 or MCAP)", remedy):
             self._reader = AnyReader([path], default_typestore=typestore())
             self._reader.open()
+
+    def _open_salvaged(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="understudy-salvage-")
+        try:
+            with bag_errors(f"bag {self.path}: salvage", "room for a copy", "TMPDIR says where"):
+                self.salvage = salvage_bag(self.path, Path(self._scratch.name))
+            self._open(self.salvage.file)
+        except BaseException:
+            self._scratch.cleanup()
+            raise
 
     @property
     def topics(self) -> dict[str, Topic]:
@@ -134,6 +155,8 @@ class BagReader:
         """Closes the files."""
         with suppress(Exception):
             self._reader.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +175,7 @@ def _refuse_unlikely(path: Path) -> None:
     """Names what is there instead of a bag, before a parser stumbles over it."""
     if not path.exists():
         raise BagError(f"bag {path}", found="nothing there", remedy="check the path")
-    if path.is_file() and path.suffix not in _STORAGES:
+    if path.is_file() and path.suffix not in STORAGES:
         found = f"a file named *{path.suffix}" if path.suffix else "a file without an ending"
         raise BagError(f"bag {path}", found=found, wanted="a folder, *.mcap or *.db3")
     if path.is_dir() and not (path / "metadata.yaml").is_file():
@@ -163,7 +186,7 @@ def _refuse_unlikely(path: Path) -> None:
 
 
 def _remedy(path: Path) -> str:
-    files = [] if path.is_file() else sorted(entry for entry in path.glob("*") if entry.suffix in _STORAGES)
+    files = [] if path.is_file() else sorted(entry for entry in path.glob("*") if entry.suffix in STORAGES)
     if files and not (path / "metadata.yaml").is_file():
         return f"name the file itself: {files[0]}"
-    return "record or copy it again"
+    return "record or copy it again; `replay` and `dataset from-bag` read what is left with --salvage"

@@ -1,0 +1,201 @@
+"""Damaged bags give what was recorded before the damage, of every storage and compression, and say what is lost."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from understudy.bags.reader import BagMessage, BagReader
+from understudy.bags.types import make_message, typestore
+from understudy.errors import BagError
+from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
+from understudy.messages.clouds import cloud_from_message
+from understudy.testing import road_cloud
+
+POINTS = "sensor_msgs/msg/PointCloud2"
+MS = 1_000_000
+NUM = 40
+KINDS = [
+    (plugin, mode)
+    for plugin in StoragePlugin
+    for mode in CompressionMode
+    if plugin is StoragePlugin.MCAP or mode is not CompressionMode.STORAGE
+]
+
+
+def write_bag(path: Path, plugin: StoragePlugin, mode: CompressionMode = CompressionMode.NONE) -> Path:
+    """40 clouds of 64 kB on two topics by turns: several chunks, and rows of many pages."""
+    rng = np.random.default_rng(0)
+    writer = Writer(path, version=9, storage_plugin=plugin)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        topics = [writer.add_connection(name, POINTS, typestore=typestore()) for name in ("/left", "/right")]
+        for number in range(NUM):
+            cloud = road_cloud(rng, num_points=4000, stamp_ns=number * 100 * MS)
+            message = cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0)
+            raw = typestore().serialize_cdr(message, POINTS)
+            writer.write(topics[number % 2], number * 100 * MS + 5, raw)
+    return path
+
+
+def storage(bag: Path) -> Path:
+    return next(entry for entry in sorted(bag.iterdir()) if entry.name != "metadata.yaml")
+
+
+def cut(bag: Path, size: int) -> None:
+    """Shortens the storage file to so many bytes; a negative number takes bytes away."""
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def read(bag: Path) -> tuple[list[BagMessage], Any]:
+    with BagReader(bag, salvage=True) as reader:
+        messages = list(reader.messages())
+        stamps = [cloud_from_message(reader.decode(message)).stamp_ns for message in messages]
+        assert stamps == [message.log_time_ns - 5 for message in messages]
+        assert sum(topic.num_messages for topic in reader.topics.values()) == len(messages)
+        return messages, reader.salvage
+
+
+@pytest.mark.parametrize(("plugin", "mode"), KINDS, ids=lambda kind: kind.name)
+class TestEveryStorage:
+    def test_a_whole_bag_is_read_as_ever(self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode) -> None:
+        messages, salvage = read(write_bag(tmp_path / "bag", plugin, mode))
+        assert len(messages) == NUM
+        assert salvage is None
+
+    def test_half_of_the_file_gives_its_first_messages(
+        self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode
+    ) -> None:
+        bag = write_bag(tmp_path / "bag", plugin, mode)
+        whole, _ = read(bag)
+        cut(bag, storage(bag).stat().st_size // 2)
+        with pytest.raises(BagError, match="--salvage"):
+            BagReader(bag)
+        messages, salvage = read(bag)
+        assert NUM // 4 <= len(messages) <= NUM // 2
+        assert [(m.topic, m.log_time_ns, bytes(m.raw)) for m in messages] == [
+            (m.topic, m.log_time_ns, bytes(m.raw)) for m in whole[: len(messages)]
+        ]
+        assert salvage.damage.startswith(storage(bag).name)
+        assert "\n" not in salvage.damage
+        assert {topic: salvage.saved[topic] + num for topic, num in salvage.lost.items()} == dict(salvage.promised)
+        assert sum(salvage.lost.values()) == NUM - len(messages)
+
+    def test_without_metadata_nobody_knows_what_is_lost(
+        self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode
+    ) -> None:
+        bag = write_bag(tmp_path / "bag", plugin, mode)
+        (bag / "metadata.yaml").unlink()
+        messages, salvage = read(bag)
+        assert len(messages) == NUM
+        assert salvage.lost is None
+        assert salvage.damage == ""
+
+    def test_damaged_metadata_of_whole_data(self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode) -> None:
+        bag = write_bag(tmp_path / "bag", plugin, mode)
+        text = (bag / "metadata.yaml").read_text()
+        (bag / "metadata.yaml").write_text(text[: len(text) // 2])
+        assert len(read(bag)[0]) == NUM
+
+    def test_an_empty_file_is_refused(self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode) -> None:
+        bag = write_bag(tmp_path / "bag", plugin, mode)
+        cut(bag, 0)
+        with pytest.raises(BagError, match="nothing to salvage") as caught:
+            BagReader(bag, salvage=True)
+        assert "\n" not in str(caught.value)
+
+    def test_any_damage_is_our_error_or_fewer_messages(
+        self, tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode
+    ) -> None:
+        bag = write_bag(tmp_path / "bag", plugin, mode)
+        good = storage(bag).read_bytes()
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            damaged = bytearray(good)
+            start = int(rng.integers(len(damaged) - 64))
+            damaged[start : start + 64] = rng.bytes(64)
+            del damaged[int(rng.integers(len(damaged))) :]
+            storage(bag).write_bytes(bytes(damaged))
+            with suppress(BagError), BagReader(bag, salvage=True) as reader:
+                assert sum(1 for _ in reader.messages()) <= NUM
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.NONE, CompressionMode.STORAGE], ids=lambda mode: mode.name)
+def test_an_mcap_that_lacks_its_last_100_bytes_gives_every_message(tmp_path: Path, mode: CompressionMode) -> None:
+    bag = write_bag(tmp_path / "bag", StoragePlugin.MCAP, mode)
+    cut(bag, -100)
+    messages, salvage = read(bag)
+    assert len(messages) == NUM
+    assert set(salvage.lost.values()) == {0}
+    assert "damaged or cut at byte" in salvage.damage
+
+
+def test_a_lone_file_and_a_folder_without_files(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    cut(bag, storage(bag).stat().st_size // 2)
+    with BagReader(storage(bag), salvage=True) as reader:
+        assert reader.salvage is not None
+        assert reader.salvage.lost is None
+    storage(bag).unlink()
+    with pytest.raises(BagError, match=r"found no storage file, wanted \*\.mcap or \*\.db3"):
+        BagReader(bag, salvage=True)
+    with pytest.raises(BagError, match="nothing there"):
+        BagReader(tmp_path / "absent", salvage=True)
+
+
+def test_the_copy_goes_when_the_reader_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    cut(bag, storage(bag).stat().st_size // 2)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with BagReader(bag, salvage=True):
+        assert list(scratch.iterdir())
+    assert not list(scratch.iterdir())
+    cut(bag, 0)
+    with pytest.raises(BagError):
+        BagReader(bag, salvage=True)
+    assert not list(scratch.iterdir())
+
+
+def test_several_files_are_put_together_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    whole = read(write_bag(tmp_path / "whole", StoragePlugin.SQLITE3))[0]
+    for plugin, suffix in ((StoragePlugin.SQLITE3, ".db3"), (StoragePlugin.MCAP, ".mcap")):
+        bag = tmp_path / suffix[1:]
+        bag.mkdir()
+        for number in (2, 10):
+            part = write_bag(tmp_path / f"{suffix[1:]}_part{number}", plugin)
+            storage(part).rename(bag / f"bag_{number}{suffix}")
+        file = bag / f"bag_10{suffix}"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with BagReader(bag, salvage=True) as reader:
+            topics = {name: topic.num_messages for name, topic in reader.topics.items()}
+            assert NUM // 2 < topics["/left"] < NUM
+            assert sum(topics.values()) == sum(1 for _ in reader.messages()) > len(whole)
+            assert reader.salvage is not None
+            assert reader.salvage.damage.startswith(f"bag_10{suffix}: ")
+
+
+def test_what_a_killed_recorder_left_in_the_log_of_sqlite3_is_read(tmp_path: Path) -> None:
+    import shutil
+    import sqlite3
+
+    bag = write_bag(tmp_path / "bag", StoragePlugin.SQLITE3)
+    database = sqlite3.connect(storage(bag))
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("DELETE FROM messages WHERE id > 38")
+    database.commit()
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for file in bag.glob("*.db3*"):
+        shutil.copyfile(file, killed / file.name)
+    database.close()
+    with BagReader(killed, salvage=True) as reader:
+        assert sum(1 for _ in reader.messages()) == 38
+    assert sorted(file.name for file in killed.iterdir()) == ["bag.db3", "bag.db3-shm", "bag.db3-wal"]
