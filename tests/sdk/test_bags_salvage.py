@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from understudy.bags.reader import BagMessage, BagReader
@@ -15,6 +17,7 @@ from understudy.bags.types import make_message, typestore
 from understudy.errors import BagError
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
+from understudy.messages.headers import header_message, stamp_ns_from_message
 from understudy.testing import road_cloud
 
 POINTS = "sensor_msgs/msg/PointCloud2"
@@ -134,6 +137,35 @@ def test_an_mcap_that_lacks_its_last_100_bytes_gives_every_message(tmp_path: Pat
     assert len(messages) == NUM
     assert set(salvage.lost.values()) == {0}
     assert "damaged or cut at byte" in salvage.damage
+
+
+@pytest.mark.parametrize("compression", list(CompressionType), ids=lambda kind: kind.name)
+def test_the_beginning_of_a_cut_chunk_is_read(tmp_path: Path, compression: CompressionType) -> None:
+    """A chunk is up to megabytes of messages: a recorder that was killed had one of them half written."""
+    file = tmp_path / "bag.mcap"
+    with file.open("wb") as stream:
+        writer = McapWriter(stream, chunk_size=1 << 30, compression=compression)
+        writer.start(profile="ros2")
+        text = typestore().generate_msgdef("std_msgs/msg/Header", ros_version=2)[0]
+        schema = writer.register_schema("std_msgs/msg/Header", "ros2msg", text.encode())
+        channel = writer.register_channel("/header", "cdr", schema)
+        rng = np.random.default_rng(0)
+        for number in range(1, 201):
+            message = header_message(make_message, number, rng.bytes(2000).hex())
+            raw = bytes(typestore().serialize_cdr(message, "std_msgs/msg/Header"))
+            writer.add_message(channel, number, raw, number)
+        writer.finish()
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with BagReader(file, salvage=True) as reader:
+        found = [stamp_ns_from_message(Stamped(reader.decode(message))) for message in reader.messages()]
+    assert 50 < len(found) < 150
+    assert found == list(range(1, len(found) + 1))
+
+
+class Stamped(NamedTuple):
+    """A message with a header, as far as its stamp matters."""
+
+    header: Any
 
 
 def test_a_lone_file_and_a_folder_without_files(tmp_path: Path) -> None:

@@ -47,6 +47,13 @@ class Salvage:
         lost = {topic: promised - self.saved.get(topic, 0) for topic, promised in self.promised.items()}
         return {topic: max(0, num) for topic, num in sorted(lost.items())}
 
+    @property
+    def text(self) -> str:
+        """The damage in a line, and what is lost."""
+        saved, damage = sum(self.saved.values()), self.damage or "metadata.yaml: missing or damaged"
+        lost = "nobody knows how many were lost" if self.lost is None else f"{sum(self.lost.values())} lost"
+        return f"{damage}; {saved} messages saved, {lost}"
+
 
 def salvage_bag(path: Path, folder: Path) -> Salvage:
     """Copies what can be read of a bag's storage files into one whole file.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
+import lz4.frame
 import zstandard
 from mcap.exceptions import EndOfFile, McapError
+from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Footer, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import CompressionType, Writer
@@ -65,8 +69,17 @@ class _Copy:
                     exact.settle()
             except (McapError, *_STUMBLED) as error:
                 if not part.is_complete:
+                    self._start_of_chunk(part, file, exact.settled)
                     return part.note(f"damaged or cut at byte {exact.settled} of {size} ({_said(error)})")
         return part.note("")
+
+    def _start_of_chunk(self, part: _Part, file: IO[bytes], begin: int) -> None:
+        """Copies the whole messages at the beginning of the chunk that begins here, if one does that was cut."""
+        file.seek(begin)
+        with suppress(McapError, *_STUMBLED):
+            inside = _Exact(io.BytesIO(_unpacked_start(_Exact(file), file)))
+            for record in StreamReader(cast(IO[bytes], inside), skip_magic=True).records:
+                part.take(record)
 
     def schema(self, record: Schema) -> int:
         """The new id of a schema."""
@@ -147,6 +160,22 @@ class _Exact:
     def settle(self) -> None:
         """What was read so far was good."""
         self.settled = self._file.tell()
+
+
+def _unpacked_start(exact: _Exact, file: IO[bytes]) -> bytes:
+    """Records in a chunk of which the file holds only the beginning (MCAP specification, Chunk)."""
+    (opcode,) = exact.read(1)
+    if opcode != Opcode.CHUNK:
+        return b""
+    exact.read(8 + 8 + 8 + 8 + 4)  # length, first and last time, size, checksum
+    compression = exact.read(int.from_bytes(exact.read(4), "little")).decode()
+    exact.read(8)
+    packed = file.read()
+    if compression == "zstd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    if compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(packed))
+    return packed
 
 
 def _said(error: BaseException) -> str:

@@ -195,6 +195,23 @@ def test_a_damaged_bag_is_refused_and_salvaged_on_request(tmp_path: Path) -> Non
     assert dataset[len(dataset) - 1].frame.stamp_ns == stamp_ns(len(dataset) - 1)
 
 
+@pytest.mark.parametrize("sqlite3", [True, False])
+def test_half_a_file_of_a_killed_recorder_is_salvaged_too(tmp_path: Path, sqlite3: bool) -> None:
+    clouds_only = Drive(num=60, sqlite3=sqlite3, odometry=False, edit_picture=lambda *_: None)
+    bag = write_drive(tmp_path / "bag", clouds_only)
+    file = next(file for file in bag.iterdir() if file.suffix in {".db3", ".mcap"})
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert "--salvage" in refusal(bag, "--out", tmp_path / "set", "--key-frame-hz", 0)
+    result = run(bag, "--out", tmp_path / "set", "--key-frame-hz", 0, "--salvage")
+    assert result.exit_code == 1, result.output
+    dataset = RecordedDataset(tmp_path / "set")
+    assert 0 < len(dataset) < 60
+    assert f"DAMAGED: {file.name}: " in result.output
+    assert "messages saved" in dataset.description.drives[0].provenance.damage
+    assert dataset[len(dataset) - 1].frame.stamp_ns == stamp_ns(len(dataset) - 1)
+
+
 def test_messages_that_the_metadata_promise_are_missed(tmp_path: Path) -> None:
     bag = write_drive(tmp_path / "bag", Drive())
     metadata = bag / "metadata.yaml"

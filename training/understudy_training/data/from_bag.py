@@ -23,7 +23,14 @@ from understudy.fleet.plan import identify_model
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 from understudy_training.data.from_bag_drive import DriveRun
-from understudy_training.data.from_bag_facts import CLOUD_TYPE, COMPRESSED_TYPE, RAW_TYPE, read_facts, topics_by_type
+from understudy_training.data.from_bag_facts import (
+    CLOUD_TYPE,
+    COMPRESSED_TYPE,
+    RAW_TYPE,
+    BagFacts,
+    read_facts,
+    topics_by_type,
+)
 from understudy_training.data.from_bag_labels import RecordedLabels
 from understudy_training.data.from_bag_poses import EgoPoses
 from understudy_training.data.from_bag_settings import NONE, FromBagSettings
@@ -114,7 +121,7 @@ def bag_sha256(bag: Path) -> str:
 
 
 def _make_drive(job: Job, bag: Path, name: str, place: Path, track: Track) -> DriveSummary:
-    with BagReader(bag) as reader:
+    with BagReader(bag, salvage=job.salvage) as reader:
         split = _split(job, place, name)
         provenance = _provenance(job, bag)
         if there := _made_before(place, name, provenance):
@@ -127,7 +134,7 @@ def _make_drive(job: Job, bag: Path, name: str, place: Path, track: Track) -> Dr
         with _annotator(job, sources) as annotator, DriveWriter(place, name, sources.rig) as writer:
             run = DriveRun(reader, sources, poses, labels, job.settings, writer, annotator)
             run.play(track)
-            _refuse_failed(job, bag, writer, run, run.damage or facts.damage, labels)
+            _refuse_failed(job, bag, writer, run, _damage(reader, run, facts), labels)
             summary = DriveSummary(
                 drive=name,
                 bag=bag,
@@ -138,7 +145,7 @@ def _make_drive(job: Job, bag: Path, name: str, place: Path, track: Track) -> Dr
                 messages=run.messages(facts),
                 unused_topics=_unused(reader, sources),
                 reasons=dict(facts.reasons + run.counts.reasons + labels.reasons),
-                damage=run.damage or facts.damage,
+                damage=_damage(reader, run, facts),
                 teacher=str(provenance.pseudo_labels.get("name", "")),
                 judged=dict(annotator.counts) if annotator else {},
             )
@@ -293,6 +300,11 @@ def _refuse_unfit_bag(job: Job, bag: Path, poses: EgoPoses, labels: RecordedLabe
     if job.teacher is not None and len(labels):
         remedy = "say --labels-topic none to take the teacher's instead"
         raise InputError(f"--teacher: bag {bag}", found=f"{len(labels)} recorded labels", remedy=remedy)
+
+
+def _damage(reader: BagReader, run: DriveRun, facts: BagFacts) -> str:
+    """What is wrong with the bag, in a line; empty when nothing is."""
+    return (reader.salvage.text if reader.salvage else "") or run.damage or facts.damage
 
 
 def _refuse_failed(
