@@ -9,7 +9,7 @@ here calls anybody back, so nobody's exception can interrupt it; `synchronizer_d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -165,8 +165,12 @@ class _Queue(Generic[T]):
             self.drop_oldest()
         self._forget()
 
+    def is_late(self, time_ns: int) -> bool:
+        """Whether a message is not the newest one."""
+        return self.newest_ns is not None and time_ns <= self.newest_ns
+
     def has_jumped(self, time_ns: int, jump_back_ns: int | None) -> bool:
-        """Whether this message is the last of enough in a row, far behind the newest one and rising."""
+        """Whether a late message is the last of enough in a row, far behind the newest one and rising."""
         if jump_back_ns is None or self.newest_ns is None or self.newest_ns - time_ns <= jump_back_ns:
             self._num_behind = 0
             return False
@@ -175,10 +179,8 @@ class _Queue(Generic[T]):
         self._behind_ns = time_ns
         return self._num_behind >= JUMP_SEEN
 
-    def refusal(self, time_ns: int) -> Outcome | None:
-        """Why a message of this time cannot be taken any more."""
-        if self.newest_ns is None or time_ns > self.newest_ns:
-            return None
+    def refusal(self, time_ns: int) -> Outcome:
+        """Why a late message cannot be taken any more."""
         if time_ns == self.last_used_ns or any(time_ns == entry.time_ns for entry in self.waiting):
             return "duplicate"
         if self.last_used_ns is not None and time_ns < self.last_used_ns:
@@ -188,6 +190,7 @@ class _Queue(Generic[T]):
     def append(self, entry: Stamped[T]) -> None:
         self.waiting.append(entry)
         self.newest_ns = entry.time_ns
+        self._num_behind = 0
 
     def take(self, entry: Stamped[T]) -> None:
         """Uses an entry; what is older can no longer be used."""
@@ -239,9 +242,9 @@ class Synchronizer(Generic[T]):
         check_names(pivot, cameras)
         offsets_ns = offsets_ns or {}
         self._policy = policy or SyncPolicy()
-        self._name = pivot
         self._pivot: _Queue[T] = _Queue(offsets_ns.get(pivot, 0))
         self._cameras: dict[str, _Queue[T]] = {name: _Queue(offsets_ns.get(name, 0)) for name in cameras}
+        self._queues = {pivot: self._pivot} | self._cameras
         self._deadlines_ns: deque[int] = deque()
         self._now_ns: int | None = None
         self.clock_jumps = 0
@@ -250,12 +253,12 @@ class Synchronizer(Generic[T]):
     @property
     def counts(self) -> dict[str, Counts]:
         """Counters by sensor, the pivot first."""
-        return {self._name: self._pivot.counts} | {name: queue.counts for name, queue in self._cameras.items()}
+        return {name: queue.counts for name, queue in self._queues.items()}
 
     @property
     def jumps(self) -> dict[str, int]:
         """How often each sensor's own stamps have gone back for good, the pivot first."""
-        return {self._name: self._pivot.jumps} | {name: queue.jumps for name, queue in self._cameras.items()}
+        return {name: queue.jumps for name, queue in self._queues.items()}
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -274,23 +277,23 @@ class Synchronizer(Generic[T]):
         Raises:
             KeyError: when there is no such sensor.
         """
-        queue = self._pivot if sensor == self._name else self._cameras[sensor]
+        queue = self._queues[sensor]
         entry = Stamped(stamp_ns + queue.offset_ns, item)
         closed = self.advance(now_ns)  # first: what arrives after a sweep's deadline is too late for it
         queue.counts.pushed += 1
         queue.counts.waiting += 1
-        if queue.has_jumped(entry.time_ns, self._policy.jump_back_ns):
-            self._follow_jump(queue)
-        refusal = queue.refusal(entry.time_ns)
-        if refusal is not None:
-            queue.counts.settle(refusal)
+        if queue.is_late(entry.time_ns) and not self._follows_jump(queue, entry.time_ns):
+            queue.counts.settle(queue.refusal(entry.time_ns))
             return closed
-        closed += self._make_room(queue)
+        if len(queue.waiting) >= self._policy.queue_size:
+            closed += self._make_room(queue)
         queue.append(entry)
         if queue is self._pivot:
             assert self._now_ns is not None
             self._deadlines_ns.append(self._now_ns + self._policy.max_wait_ns)
-        return closed + list(self._close_ready())
+        elif not self._deadlines_ns or entry.time_ns < self._pivot.waiting[0].time_ns:
+            return closed  # no sweep waits for this frame
+        return closed + self._close_ready()
 
     def reject(self, sensor: str) -> None:
         """Counts a message that could not be read at all."""
@@ -309,7 +312,7 @@ class Synchronizer(Generic[T]):
             self._now_ns = now_ns
         elif jump_back_ns is not None and self._now_ns - now_ns > jump_back_ns:
             self._restart(now_ns)
-        return list(self._close_ready())
+        return self._close_ready() if self._is_due() else []
 
     def flush(self) -> list[MatchedSet[T]]:
         """Closes every sweep that waits, then gives up on the camera frames that are left: the stream has ended."""
@@ -325,27 +328,38 @@ class Synchronizer(Generic[T]):
         self._now_ns = now_ns
         self.clock_jumps += 1
         self._deadlines_ns.clear()
-        for queue in (self._pivot, *self._cameras.values()):
+        for queue in self._queues.values():
             queue.restart()
 
-    def _follow_jump(self, queue: _Queue[T]) -> None:
-        """A sensor's clock was set back, or one stamp of it was far ahead: from here on its stamps count again."""
+    def _follows_jump(self, queue: _Queue[T], time_ns: int) -> bool:
+        """Where a sensor's clock was set back, or one stamp was far ahead: from here on its stamps count again."""
+        if not queue.has_jumped(time_ns, self._policy.jump_back_ns):
+            return False
         queue.restart()
         queue.jumps += 1
         if queue is self._pivot:
             self._deadlines_ns.clear()
+        return True
 
-    def _close_ready(self) -> Iterator[MatchedSet[T]]:
-        while self._deadlines_ns and (self._is_due() or self._is_answered()):
-            yield from self._close_oldest()
+    def _close_ready(self) -> list[MatchedSet[T]]:
+        closed: list[MatchedSet[T]] = []
+        while self._is_due() or self._is_answered():
+            closed += self._close_oldest()
+        return closed
 
     def _is_due(self) -> bool:
-        return self._now_ns is not None and self._now_ns >= self._deadlines_ns[0]
+        """Whether the oldest sweep has waited long enough."""
+        return bool(self._deadlines_ns) and self._now_ns is not None and self._now_ns >= self._deadlines_ns[0]
 
     def _is_answered(self) -> bool:
         """Whether every camera has delivered a frame at or after the oldest sweep."""
+        if not self._deadlines_ns:
+            return False
         time_ns = self._pivot.waiting[0].time_ns
-        return all(queue.newest_ns is not None and queue.newest_ns >= time_ns for queue in self._cameras.values())
+        for queue in self._cameras.values():  # noqa: SIM110 - asked for every frame, and a generator costs more
+            if queue.newest_ns is None or queue.newest_ns < time_ns:
+                return False
+        return True
 
     def _close_oldest(self) -> list[MatchedSet[T]]:
         """The oldest sweep with its partners, or nothing where the policy wants more of them."""
@@ -364,8 +378,6 @@ class Synchronizer(Generic[T]):
         return [MatchedSet(sweep, partners)]
 
     def _make_room(self, queue: _Queue[T]) -> list[MatchedSet[T]]:
-        if len(queue.waiting) < self._policy.queue_size:
-            return []
         if queue is self._pivot:
             return self._close_oldest()
         queue.drop_oldest()
