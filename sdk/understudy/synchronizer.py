@@ -20,6 +20,8 @@ from understudy.errors import InputError
 
 T = TypeVar("T")
 
+_NEVER_NS = float("-inf")
+
 Outcome = Literal["used", "stale", "duplicate", "out_of_order", "unmatched", "rejected"]
 OUTCOMES: tuple[Outcome, ...] = ("used", "stale", "duplicate", "out_of_order", "unmatched", "rejected")
 
@@ -154,7 +156,7 @@ class _Queue(Generic[T]):
         self._forget()
 
     def _forget(self) -> None:
-        self.newest_ns: int | None = None
+        self.newest_ns: float = _NEVER_NS
         self.last_used_ns: int | None = None
         self._behind_ns: int | None = None
         self._num_behind = 0
@@ -165,13 +167,9 @@ class _Queue(Generic[T]):
             self.drop_oldest()
         self._forget()
 
-    def is_late(self, time_ns: int) -> bool:
-        """Whether a message is not the newest one."""
-        return self.newest_ns is not None and time_ns <= self.newest_ns
-
     def has_jumped(self, time_ns: int, jump_back_ns: int | None) -> bool:
         """Whether a late message is the last of enough in a row, far behind the newest one and rising."""
-        if jump_back_ns is None or self.newest_ns is None or self.newest_ns - time_ns <= jump_back_ns:
+        if jump_back_ns is None or self.newest_ns - time_ns <= jump_back_ns:
             self._num_behind = 0
             return False
         is_rising = self._num_behind > 0 and self._behind_ns is not None and time_ns > self._behind_ns
@@ -242,6 +240,7 @@ class Synchronizer(Generic[T]):
         check_names(pivot, cameras)
         offsets_ns = offsets_ns or {}
         self._policy = policy or SyncPolicy()
+        self._cameras_needed = self._policy.cameras_needed(len(cameras))
         self._pivot: _Queue[T] = _Queue(offsets_ns.get(pivot, 0))
         self._cameras: dict[str, _Queue[T]] = {name: _Queue(offsets_ns.get(name, 0)) for name in cameras}
         self._queues = {pivot: self._pivot} | self._cameras
@@ -280,10 +279,11 @@ class Synchronizer(Generic[T]):
         queue = self._queues[sensor]
         entry = Stamped(stamp_ns + queue.offset_ns, item)
         closed = self.advance(now_ns)  # first: what arrives after a sweep's deadline is too late for it
-        queue.counts.pushed += 1
-        queue.counts.waiting += 1
-        if queue.is_late(entry.time_ns) and not self._follows_jump(queue, entry.time_ns):
-            queue.counts.settle(queue.refusal(entry.time_ns))
+        counts = queue.counts
+        counts.pushed += 1
+        counts.waiting += 1
+        if entry.time_ns <= queue.newest_ns and not self._follows_jump(queue, entry.time_ns):
+            counts.settle(queue.refusal(entry.time_ns))
             return closed
         if len(queue.waiting) >= self._policy.queue_size:
             closed += self._make_room(queue)
@@ -312,7 +312,7 @@ class Synchronizer(Generic[T]):
             self._now_ns = now_ns
         elif jump_back_ns is not None and self._now_ns - now_ns > jump_back_ns:
             self._restart(now_ns)
-        return self._close_ready() if self._is_due() else []
+        return self._close_ready() if self._deadlines_ns and self._is_due() else []
 
     def flush(self) -> list[MatchedSet[T]]:
         """Closes every sweep that waits, then gives up on the camera frames that are left: the stream has ended."""
@@ -357,7 +357,7 @@ class Synchronizer(Generic[T]):
             return False
         time_ns = self._pivot.waiting[0].time_ns
         for queue in self._cameras.values():  # noqa: SIM110 - asked for every frame, and a generator costs more
-            if queue.newest_ns is None or queue.newest_ns < time_ns:
+            if queue.newest_ns < time_ns:
                 return False
         return True
 
@@ -367,14 +367,15 @@ class Synchronizer(Generic[T]):
         sweep, tolerance_ns = self._pivot.waiting[0], self._policy.tolerance_ns
         partners = {name: queue.nearest(sweep.time_ns, tolerance_ns) for name, queue in self._cameras.items()}
         found = sum(partner is not None for partner in partners.values())
-        if found < self._policy.cameras_needed(len(partners)):
+        if found < self._cameras_needed:
             self._pivot.drop_oldest()
             return []
         self._pivot.take(sweep)
         for name, partner in partners.items():
             if partner is not None:
                 self._cameras[name].take(partner)
-            self._cameras[name].drop_before(sweep.time_ns - tolerance_ns)
+            else:
+                self._cameras[name].drop_before(sweep.time_ns - tolerance_ns)
         return [MatchedSet(sweep, partners)]
 
     def _make_room(self, queue: _Queue[T]) -> list[MatchedSet[T]]:
