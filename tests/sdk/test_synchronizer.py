@@ -306,3 +306,48 @@ def test_whatever_happened_it_works_again_within_two_seconds(seed: int) -> None:
                 sets += synchronizer.push(sensor, faults.now_ms * MS, Item(), faults.now_ms * MS)
         good = [one for one in sets if one.is_complete and one.pivot.time_ns > (faults.now_ms - 2000) * MS]
         assert len(good) == 20, round_
+
+
+def nearest_offline(
+    stamps: dict[str, list[int]], offsets: dict[str, int], tolerance: int
+) -> list[tuple[int | None, ...]]:
+    """The rule with the whole recording at hand: for each sweep the nearest picture later than the last one used."""
+    last_used = dict.fromkeys(stamps, -(10**9))
+    sets = []
+    for sweep in stamps["L"]:
+        row: list[int | None] = [sweep]
+        for camera in sorted(set(stamps) - {"L"}):
+            times = [stamp for stamp in stamps[camera] if stamp > last_used[camera]]
+            gaps = [(abs(stamp + offsets[camera] - sweep - offsets["L"]), stamp) for stamp in times]
+            gap, stamp = min(gaps, default=(tolerance + 1, 0))
+            row.append(stamp if gap <= tolerance else None)
+            last_used[camera] = stamp if gap <= tolerance else last_used[camera]
+        sets.append(tuple(row))
+    return sets
+
+
+STAMPS = st.sets(st.integers(0, 240), max_size=25).map(sorted)
+SWEEPS = st.sets(st.integers(0, 6), max_size=6).map(lambda numbers: [40 * number for number in sorted(numbers)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    stamps=st.fixed_dictionaries({"L": SWEEPS, "A": STAMPS, "B": STAMPS}),
+    offsets=st.fixed_dictionaries({name: st.integers(-20, 20) for name in "LAB"}),
+    tolerance=st.integers(0, 39),  # below the sweeps' period: no picture of one sweep lies beyond the next
+    data=st.data(),
+)
+def test_sets_are_those_of_the_whole_recording_however_sensors_interleave(
+    stamps: dict[str, list[int]], offsets: dict[str, int], tolerance: int, data: st.DataObject
+) -> None:
+    policy = SyncPolicy(tolerance_ns=tolerance, max_wait_ns=10**9, queue_size=1000)
+    synchronizer: Synchronizer[int] = Synchronizer("L", ("A", "B"), policy, offsets)
+    order = data.draw(st.permutations([name for name, times in stamps.items() for _ in times]))
+    streams = {name: iter(times) for name, times in stamps.items()}
+    sets: list[MatchedSet[int]] = []
+    for sensor in order:
+        stamp = next(streams[sensor])
+        sets += synchronizer.push(sensor, stamp, stamp, 0)
+    sets += synchronizer.flush()
+    found = [(one.pivot.item, *(p.item if p else None for p in one.cameras.values())) for one in sets]
+    assert found == nearest_offline(stamps, offsets, tolerance)
