@@ -1,0 +1,272 @@
+"""`lidar_detector`, started as on a vehicle and spoken to over DDS from another process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
+
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import PointCloud2
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from tests.ros_nodes.observer import Observer, assign_bytes
+from tests.ros_nodes.processes import NodeProcess, Nodes
+from understudy.boxes import Boxes
+from understudy.configuration import write_yaml
+from understudy.datasets.kitti import KittiDataset
+from understudy.datasets.pandaset import PandasetSequence
+from understudy.frame import Frame, PointCloud
+from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
+from understudy.messages.headers import stamp_ns_from_message
+from understudy.messages.outputs import boxes_from_detections
+from understudy.pipeline import open_pipeline
+from understudy.rig import Rig
+from understudy.testing import CLASS_NAMES, frame_of, road_cloud, simple_rig, tiny_bundle
+from understudy_ros.make import make_message
+
+MODULE, NODE = "understudy_ros.lidar_detector", "/lidar_detector"
+ERROR, WARN, OK = b"\x02", b"\x01", b"\x00"
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("student") / "bundle").folder
+
+
+@pytest.fixture(scope="module")
+def rig_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(simple_rig(), tmp_path_factory.mktemp("rig") / "rig.yaml")
+
+
+def written(rig: Rig, path: Path) -> Path:
+    write_yaml(path, rig)
+    return path
+
+
+def message_of(cloud: PointCloud, layout: str = "plain", intensity_scale: float = 1.0) -> Any:
+    return cloud_message(make_message, cloud, LAYOUTS[layout], intensity_scale)
+
+
+def road(number: int = 0) -> PointCloud:
+    return road_cloud(np.random.default_rng(number), stamp_ns=1_700_000_000_000_000_000 + number)
+
+
+class Running:
+    """An active detector with its topics connected, which the answer to a first cloud has proved."""
+
+    def __init__(
+        self, observer: Observer, process: NodeProcess, first: Any, node: str = NODE, points: str = "/points"
+    ) -> None:
+        self.observer, self.process, self.node = observer, process, node
+        self.publisher = observer.publisher(PointCloud2, points)
+        self.detections = observer.hear(Detection3DArray, f"{node}/detections")
+        self.markers = observer.hear(MarkerArray, f"{node}/markers")
+        observer.bring_up(node)
+        self.ask(first)
+
+    def ask(self, message: Any) -> Any:
+        """The detections that a cloud leads to; sent again where the two ends had not found each other yet."""
+        stamp_ns, heard = stamp_ns_from_message(message), self.detections.messages
+        answers = lambda: [answer for answer in heard if stamp_ns_from_message(answer) == stamp_ns]  # noqa: E731
+        for _ in range(5):
+            self.observer.connect(self.publisher, self.detections, self.markers)
+            self.publisher.publish(message)
+            if self.observer.happens(answers, timeout_s=4.0):
+                return answers()[0]
+        raise AssertionError("no detections")
+
+    def close(self) -> None:
+        self.observer.node.destroy_publisher(self.publisher)
+        for heard in (self.detections, self.markers):
+            self.observer.forget(heard)
+
+
+@pytest.fixture
+def running(observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path) -> Iterator[Running]:
+    process = nodes.start(MODULE, name="lidar_detector", bundle=bundle, rig=rig_file, reliable=True)
+    made = Running(observer, process, message_of(road(99)))
+    yield made
+    made.close()
+
+
+def assert_same(message: Any, boxes: Boxes, stamp_ns: int) -> None:
+    """Position and size bit for bit; the yaw went through a quaternion."""
+    received = boxes_from_detections(message, boxes.class_names)
+    assert (stamp_ns_from_message(message), message.header.frame_id) == (stamp_ns, "base_link")
+    np.testing.assert_array_equal(received.geometry[:, :6], boxes.geometry[:, :6])
+    turn_rad = received.geometry[:, 6] - boxes.geometry[:, 6]
+    np.testing.assert_allclose(np.sin(turn_rad), 0.0, atol=1e-6)
+    np.testing.assert_array_equal(received.labels, boxes.labels)
+    np.testing.assert_array_equal(received.scores, boxes.scores)
+
+
+def values_of(status: Any) -> dict[str, str]:
+    return {pair.key: pair.value for pair in status.values}
+
+
+def road_markers(running: Running) -> list[Any]:
+    """Of the first road, by the stamp that all markers of an array share."""
+    wanted = road().stamp_ns
+    return [array for array in running.markers.messages if stamp_ns_from_message(array.markers[0]) == wanted]
+
+
+def test_life_from_start_to_sigint(running: Running, bundle: Path) -> None:
+    observer, cloud = running.observer, road()
+    with open_pipeline(bundle, simple_rig()) as pipeline:
+        wanted = pipeline(frame_of(cloud))
+    assert len(wanted) > 0
+    assert_same(running.ask(message_of(cloud)), wanted, cloud.stamp_ns)
+    observer.until(lambda: road_markers(running), "markers")
+    texts = [marker.text for marker in road_markers(running)[-1].markers if marker.text]
+    assert {text.split()[0] for text in texts} <= set(CLASS_NAMES)
+    assert len(texts) == len(wanted)
+    status = observer.diagnosis(NODE, lambda status: int(values_of(status).get("published", 0)) >= 2, "two published")
+    assert status.level == OK or "no message" in status.message
+    assert values_of(status)["state"] == "active"
+    assert float(values_of(status)["run_ms"]) > 0
+
+    assert observer.change(NODE, "deactivate")
+    known = len(running.detections.messages)
+    running.publisher.publish(message_of(road(1)))
+    observer.spin(0.5)
+    assert len(running.detections.messages) == known, "an inactive node is silent"
+    observer.until(lambda: running.publisher.get_subscription_count() == 0, "the end of the subscription")
+    assert observer.change(NODE, "activate")
+    assert stamp_ns_from_message(running.ask(message_of(road(2)))) == road(2).stamp_ns
+    assert running.process.stop(signal.SIGINT) == 0
+    assert "Traceback" not in running.process.log
+
+
+def test_sigterm_and_shutdown_while_unconfigured_end_it_too(observer: Observer, nodes: Nodes) -> None:
+    process = nodes.start(MODULE, name="lidar_detector")
+    assert observer.state(NODE) == 1
+    assert process.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in process.log
+
+
+def test_what_cannot_be_used_is_counted_and_the_next_is_used(running: Running) -> None:
+    observer, good = running.observer, message_of(road())
+    truncated, empty, other_frame = (message_of(road()) for _ in range(3))
+    assign_bytes(truncated, bytes(truncated.data[:1000]))
+    empty.width = empty.row_step = 0
+    assign_bytes(empty, b"")
+    points = np.full((50, 4), NAN, np.float32)
+    nothing_finite = message_of(PointCloud(points, road().stamp_ns, "lidar"))
+    other_frame.header.frame_id = "somewhere_else"
+    for bad, reason in ((truncated, "point cloud"), (empty, "0"), (other_frame, "somewhere_else")):
+        running.publisher.publish(bad)
+        status = observer.diagnosis(NODE, lambda status: "not used" in status.message, reason)
+        assert status.level in (ERROR, WARN)
+        assert status.message.startswith("lidar: 1 not used")
+        assert reason in status.message
+    running.publisher.publish(nothing_finite)
+    some = road(5).points.copy()
+    some[::7] = NAN
+    running.publisher.publish(message_of(PointCloud(some, road(5).stamp_ns, "lidar")))
+    heard = running.detections.messages
+    observer.until(lambda: stamp_ns_from_message(heard[-1]) == road(5).stamp_ns, "the cloud with some NaN")
+    assert_counts_add_up(observer)
+    assert stamp_ns_from_message(running.ask(good)) == road().stamp_ns
+    assert running.process.is_alive
+
+
+def assert_counts_add_up(observer: Observer) -> None:
+    values = values_of(observer.diagnosis(NODE, lambda status: "received" in values_of(status), "counts"))
+    ends = ("waiting", "published", "superseded", "rejected", "stale", "failed", "discarded")
+    assert int(values["received"]) == sum(int(values[end]) for end in ends)
+
+
+def test_params_file_namespace_and_remap(
+    observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path, tmp_path: Path
+) -> None:
+    parameters = {"bundle": str(bundle), "rig": str(rig_file), "reliable": True, "treads": 2, "color": "blue"}
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+    node = "/car/roof_detector"
+    process = nodes.start(
+        MODULE, name="roof_detector", namespace="/car", remap={"points": "/roof/points"}, params_file=params_file
+    )
+    made = Running(observer, process, message_of(road(99)), node, "/roof/points")
+    assert stamp_ns_from_message(made.ask(message_of(road(3), "shuffled"))) == road(3).stamp_ns
+    status = observer.diagnosis(node, lambda status: bool(values_of(status)["unknown_parameters"]), "unknown")
+    unknown = values_of(status)["unknown_parameters"]
+    assert "treads (did you mean threads?)" in unknown
+    assert "color" in unknown
+    assert unknown in process.log
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"bundle": "/nowhere/bundle"}, "/nowhere/bundle"),
+        ({"bundle": ""}, "parameter bundle: found nothing"),
+        ({"rig": "/nowhere/rig.yaml"}, "/nowhere/rig.yaml"),
+        ({"lidar": "front_left"}, "front_left"),
+        ({"precision": "fp7"}, "fp7"),
+        ({"output": "speech"}, "parameter output: found speech"),
+    ],
+)
+def test_what_does_not_fit_refuses_to_configure_and_may_be_mended(
+    observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path, wrong: dict[str, str], reason: str
+) -> None:
+    right = {"bundle": str(bundle), "rig": str(rig_file), "lidar": "", "precision": "", "output": "both"}
+    given = {name: value for name, value in {**right, **wrong}.items() if value}
+    process = nodes.start(MODULE, name="lidar_detector", **given)
+    assert not observer.change(NODE, "configure")
+    assert observer.state(NODE) == 1
+    status = observer.diagnosis(NODE, lambda status: reason in status.message, "the refusal")
+    assert status.level == ERROR
+    assert "refused: " in process.log
+    assert reason in process.log
+    mended = [Parameter(name, value=right[name]) for name in wrong]
+    assert observer.set_parameters(NODE, mended) == [True]
+    assert observer.change(NODE, "configure")
+    assert process.stop() == 0
+
+
+def test_a_value_of_the_wrong_type_ends_the_start_with_its_name(nodes: Nodes) -> None:
+    process = nodes.start(MODULE, name="lidar_detector", threads="many")
+    assert process.wait() == 1
+    assert "threads" in process.log
+    assert "Traceback" not in process.log
+
+
+def real_drive(data_root: Path, kind: str) -> tuple[list[Frame], Rig]:
+    """Sweeps of one rig."""
+    if kind == "kitti":
+        sample = KittiDataset(data_root / "kitti" / "object")[0]
+        return [sample.frame], sample.rig
+    samples = list(PandasetSequence(data_root / "pandaset" / "002"))
+    return [sample.frame for sample in samples], samples[0].rig
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("kind", ["kitti", "pandaset"])
+def test_real_sweeps_give_what_the_pipeline_gives_in_process(
+    observer: Observer, nodes: Nodes, bundle: Path, data_root: Path, tmp_path: Path, kind: str
+) -> None:
+    frames, rig = real_drive(data_root, kind)
+    with open_pipeline(bundle, rig, lidar=next(iter(rig.lidars))) as pipeline:
+        wanted = [pipeline(frame) for frame in frames]
+        lidar = pipeline.lidar
+    assert sum(map(len, wanted)) > 0
+    rig_file = written(rig, tmp_path / "rig.yaml")
+    process = nodes.start(MODULE, name="lidar_detector", bundle=bundle, rig=rig_file, lidar=lidar, reliable=True)
+    clouds = [frame.clouds[lidar] for frame in frames]
+    messages = [message_of(cloud, intensity_scale=rig.lidars[lidar].intensity_scale) for cloud in clouds]
+    made = Running(observer, process, messages[0])
+    for message, cloud, boxes in zip(messages, clouds, wanted, strict=True):
+        assert_same(made.ask(message), boxes, cloud.stamp_ns)
+    made.close()
+    assert process.stop() == 0
