@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,60 +19,34 @@ import numpy as np
 from understudy.bags.reader import BagMessage, BagReader
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter, refuse_occupied
-from understudy.errors import BagError, FrameError, GeometryError, InputError, UnderstudyError
+from understudy.errors import BagError, FrameError, GeometryError, UnderstudyError
 from understudy.frame import Frame, Image, PointCloud
 from understudy.messages.clouds import cloud_from_message
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.messages.images import image_from_message
 from understudy.messages.outputs import detections_message, markers_message
+from understudy.messages.transforms import rig_transforms_message
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
+from understudy.replay_against import AGAINST_FILE, Against
 from understudy.replay_checks import refuse_other_frame_id, refuse_other_mounting, refuse_own_bag
+from understudy.replay_options import ReplayOptions
 from understudy.replay_summary import SUMMARY_FILE, DetectionsDigest, ReplaySummary, counted
-from understudy.synchronizer import Counts, MatchedSet, Stamped, Synchronizer, SyncPolicy
-from understudy.topics import DETECTIONS_TOPIC, MARKERS_TOPIC, image_topic, points_topic
+from understudy.synchronizer import Counts, MatchedSet, Stamped, Synchronizer
+from understudy.topics import (
+    AGAINST_DETECTIONS_TOPIC,
+    AGAINST_MARKERS_TOPIC,
+    DETECTIONS_TOPIC,
+    MARKERS_TOPIC,
+    STATIC_TRANSFORMS_TOPIC,
+    image_topic,
+    points_topic,
+)
 
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 _MOST_REASONS = 20
 _OTHER = "other reasons"
-_RATES = (0.001, 1000.0)
-_LATEST_S = 1e9
 _LONGEST_WAIT_S = 86_400.0
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """What to replay and how.
-
-    Attributes:
-        topic: the point clouds; None takes `/sensors/<lidar>/points`, or the only such topic.
-        rate: 0 is as fast as possible, 1 as recorded, 2 twice as fast; from 0.001 to 1000.
-        start_s: skip the bag's first seconds.
-        end_s: stop this many seconds after the bag's start.
-        cameras: also synchronize and decode the rig's cameras that are in the bag.
-        check_transforms: refuse a rig that differs from the bag's `/tf_static`.
-        overwrite: whether a bag of results that is there may go.
-        policy: how camera frames are matched to sweeps.
-    """
-
-    topic: str | None = None
-    rate: float = 0.0
-    start_s: float = 0.0
-    end_s: float | None = None
-    cameras: bool = False
-    check_transforms: bool = True
-    overwrite: bool = False
-    policy: SyncPolicy = field(default_factory=SyncPolicy)
-
-    def __post_init__(self) -> None:
-        low, high = _RATES
-        if self.rate != 0 and not low <= self.rate <= high:
-            raise InputError("--rate", found=self.rate, wanted=f"0 (as fast as possible) or {low:g} to {high:g}")
-        end_s = _LATEST_S if self.end_s is None else self.end_s
-        if not 0 <= self.start_s < end_s <= _LATEST_S:
-            end = "the end" if self.end_s is None else f"{self.end_s:g} s"
-            wanted = f"0 <= start < end, up to {_LATEST_S:g} s"
-            raise InputError("--start and --end", found=f"{self.start_s:g} s to {end}", wanted=wanted)
 
 
 def replay_bag(
@@ -81,6 +55,7 @@ def replay_bag(
     out: Path,
     options: ReplayOptions | None = None,
     *,
+    against: Against | None = None,
     track: Track = silent,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ReplaySummary:
@@ -94,6 +69,7 @@ def replay_bag(
         pipeline: student and rig.
         out: folder of the bag of results, with the summary, `replay.json`; it is there when all of it is.
         options: what to replay and how.
+        against: another student to compare with, frame by frame; its report is written beside the summary.
         track: shows progress.
         sleep: waits, where a rate was asked for.
 
@@ -105,12 +81,12 @@ def replay_bag(
     options = options or ReplayOptions()
     refuse_own_bag(bag, out)
     refuse_occupied(out, options.overwrite)
-    with BagReader(bag) as reader:
+    with BagReader(bag, salvage=options.salvage) as reader:
         sources = _sources(reader, pipeline, options)
         refuse_other_frame_id(reader, sources.points, pipeline)
         if options.check_transforms:
             refuse_other_mounting(reader, pipeline)
-        with _Run(reader, sources, pipeline, out, options, sleep) as run:
+        with _Run(reader, sources, pipeline, out, options, against, sleep) as run:
             return run.play(track)
 
 
@@ -149,11 +125,14 @@ class _Run:
         pipeline: Pipeline,
         out: Path,
         options: ReplayOptions,
+        against: Against | None,
         sleep: Callable[[float], None],
     ) -> None:
         self._reader, self._sources, self._pipeline = reader, sources, pipeline
         self._out, self._options, self._sleep = out, options, sleep
+        self._against = against
         self._writer: BagWriter | None = None
+        self._window_ns = options.window_ns(reader.start_ns)
         offsets_ns = {name: sensor.time_offset_ns for name, sensor in pipeline.rig.sensors.items()}
         self._synchronizer: Synchronizer[_Arrival] = Synchronizer(
             pipeline.lidar, tuple(sources.cameras.values()), options.policy, offsets_ns
@@ -178,11 +157,12 @@ class _Run:
     def play(self, track: Track) -> ReplaySummary:
         """Reads, matches, detects and writes until the bag ends or is damaged."""
         started_s = time.perf_counter()
-        damage = None
+        damage = self._reader.salvage.text if self._reader.salvage else None
         try:
+            self._copy_transforms()
             for message in self._paced(track(self._messages(), "replaying", self._num_messages()), started_s):
                 self._detect_all(self._match(message))
-            damage = self._shortfall()
+            damage = damage or self._shortfall()
         except _DamageError as error:
             damage = str(error)
         self._detect_all(self._synchronizer.flush())
@@ -190,11 +170,13 @@ class _Run:
         assert self._writer is not None
         summary = self._summary(time.perf_counter() - started_s, damage)
         summary.write(self._writer.folder / SUMMARY_FILE)
+        if self._against is not None:
+            self._against.report().write(self._writer.folder / AGAINST_FILE)
         return summary
 
     def _shortfall(self) -> str | None:
         """Messages that the bag promises and does not give: an index can be damaged without anyone noticing."""
-        if self._options.start_s or self._options.end_s is not None:
+        if not self._options.takes_all:
             return None
         for topic, read in self._reads.items():
             promised = self._reader.topics[topic].num_messages
@@ -203,15 +185,26 @@ class _Run:
                 return str(BagError(what, found=f"{read} messages", wanted=f"{promised}, as its metadata say"))
         return None
 
+    def _lost(self) -> dict[str, int] | None:
+        """What the metadata promised and nobody could read, by topic."""
+        salvage = self._reader.salvage
+        if salvage is not None:
+            return None if salvage.lost is None else {topic: salvage.lost.get(topic, 0) for topic in self._reads}
+        if not self._options.takes_all:
+            return {}
+        topics = self._reader.topics
+        return {topic: max(0, topics[topic].num_messages - read) for topic, read in self._reads.items()}
+
     def _num_messages(self) -> int:
         return sum(self._reader.topics[topic].num_messages for topic in self._reads)
 
     def _messages(self) -> Iterator[BagMessage]:
-        zero_ns, options = self._reader.start_ns, self._options
-        end_ns = None if options.end_s is None else zero_ns + round(options.end_s * 1e9)
-        start_ns = zero_ns + round(options.start_s * 1e9) if options.start_s else None
+        return self._guarded(self._reads, self._window_ns)
+
+    def _guarded(self, topics: Iterable[str], window_ns: tuple[int | None, int | None]) -> Iterator[BagMessage]:
+        """Messages; damage in the storage is told from what is wrong with a single one."""
         try:
-            yield from self._reader.messages(self._reads, start_ns=start_ns, end_ns=end_ns)
+            yield from self._reader.messages(topics, start_ns=window_ns[0], end_ns=window_ns[1])
         except BagError as error:
             raise _DamageError(str(error)) from error
 
@@ -236,6 +229,8 @@ class _Run:
             self._synchronizer.reject(sensor)
             self._note(error)
             return self._synchronizer.advance(message.log_time_ns)
+        if self._options.with_input:
+            self._results().write_raw(message.topic, message.type_name, message.raw, message.log_time_ns)
         arrival = _Arrival(content, message.log_time_ns)
         return self._synchronizer.push(sensor, stamp_ns, arrival, message.log_time_ns)
 
@@ -243,7 +238,8 @@ class _Run:
         content = self._reader.decode(message)
         if message.topic != self._sources.points:
             return stamp_ns_from_message(content), content
-        needed = self._pipeline.contract.input.uses_intensity
+        pipelines = [self._pipeline, *([self._against.pipeline] if self._against else [])]
+        needed = any(pipeline.contract.input.uses_intensity for pipeline in pipelines)
         cloud = cloud_from_message(content, extras=False, require_intensity=needed)
         return cloud.stamp_ns, cloud
 
@@ -268,8 +264,14 @@ class _Run:
         self._digest.add(detections)
         log_time_ns = matched.pivot.item.log_time_ns
         self._log_times_ns.append(log_time_ns)
-        self._write(DETECTIONS_TOPIC, detections, log_time_ns)
-        self._write(MARKERS_TOPIC, markers_message(make_message, boxes, cloud.stamp_ns), log_time_ns)
+        writer = self._results()
+        writer.write(DETECTIONS_TOPIC, detections, log_time_ns)
+        writer.write(MARKERS_TOPIC, markers_message(make_message, boxes, cloud.stamp_ns), log_time_ns)
+        others = self._against.compare(frame, boxes) if self._against else None
+        if others is not None:
+            other = detections_message(make_message, others, cloud.stamp_ns)
+            writer.write(AGAINST_DETECTIONS_TOPIC, other, log_time_ns)
+            writer.write(AGAINST_MARKERS_TOPIC, markers_message(make_message, others, cloud.stamp_ns), log_time_ns)
 
     def _images(self, partners: Mapping[str, Stamped[_Arrival] | None]) -> dict[str, Image]:
         images = {}
@@ -296,11 +298,25 @@ class _Run:
         is_new = reason not in self._reasons and len(self._reasons) >= _MOST_REASONS
         self._reasons[_OTHER if is_new else reason] += 1
 
-    def _write(self, topic: str, message: Any, log_time_ns: int) -> None:
-        """Into the bag of results, which is made when there is a first result."""
+    def _results(self) -> BagWriter:
+        """The bag of results, which is made when there is something to write."""
         if self._writer is None:
             self._writer = BagWriter(self._out, overwrite=self._options.overwrite)
-        self._writer.write(topic, message, log_time_ns)
+        return self._writer
+
+    def _copy_transforms(self) -> None:
+        """The bag's static transforms, or those of the rig, at the beginning of what is replayed."""
+        if not self._options.with_input:
+            return
+        begin_ns = self._window_ns[0] or self._reader.start_ns
+        copied = False
+        for message in self._guarded([STATIC_TRANSFORMS_TOPIC], (None, None)):
+            time_ns = max(begin_ns, message.log_time_ns)
+            self._results().write_raw(message.topic, message.type_name, message.raw, time_ns, latched=True)
+            copied = True
+        if not copied:
+            transforms = rig_transforms_message(make_message, self._pipeline.rig, begin_ns)
+            self._results().write(STATIC_TRANSFORMS_TOPIC, transforms, begin_ns, latched=True)
 
     def _refuse_if_nothing_was_used(self, damage: str | None) -> None:
         if self._log_times_ns:
@@ -336,6 +352,7 @@ class _Run:
             pipeline_s=self._pipeline_s,
             rate=self._options.rate,
             damage=damage,
+            lost=self._lost(),
             digest=self._digest.hex,
         )
 

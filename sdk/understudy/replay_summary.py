@@ -84,6 +84,7 @@ class ReplaySummary:
         pipeline_s: part of it in the pipeline.
         rate: pace asked for; 0 is as fast as possible.
         damage: what ended the bag before its end, if anything did.
+        lost: by topic, messages that the bag's own metadata speak of and that damage took; None when nobody knows.
         digest: `detections_digest` of the output.
     """
 
@@ -101,6 +102,7 @@ class ReplaySummary:
     pipeline_s: float
     rate: float
     damage: str | None
+    lost: dict[str, int] | None
     digest: str
 
     @property
@@ -128,12 +130,20 @@ class ReplaySummary:
             yield _shortened(f"rejected {count}: {reason}", _WIDTH)
         read, ended = (sum(counts[name] for counts in self.topics.values()) for name in ("read", "ended"))
         yield f"read {read} = used + stale + duplicate + disorder + unmatched + rejected {ended}"
+        yield from self._lost_lines()
         pace = "as fast as possible" if self.rate == 0 else f"paced at {self.rate:g}x"
         speed = f"{self.frames_per_s:.1f} frames/s" + (
             f", {self.real_time_factor:.1f}x real time" if self.span_s else ""
         )
         yield f"{self.num_frames} frames, {self.num_detections} detections in {self.wall_s:.2f} s ({pace}): {speed}"
         yield f"detections sha256 {self.digest}"
+
+    def _lost_lines(self) -> Iterator[str]:
+        if self.lost is None:
+            yield "lost in damage: nobody knows how many messages; the bag's own counts are gone too"
+        for topic, lost in (self.lost or {}).items():
+            if lost:
+                yield _shortened(f"lost in damage: {lost} messages of {topic}", _WIDTH)
 
 
 def counted(reads: Mapping[str, int], counts: Mapping[str, Counts]) -> dict[str, dict[str, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+AGAINST_DETECTIONS_TOPIC = "/understudy/against/detections"
+AGAINST_MARKERS_TOPIC = "/understudy/against/markers"
 DETECTIONS_TOPIC = "/understudy/detections"
 LABELS_TOPIC = "/labels/boxes"
 MARKERS_TOPIC = "/understudy/markers"

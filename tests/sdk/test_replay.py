@@ -3,93 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from understudy.bags.reader import BagReader
+from tests.sdk.replay_cases import IMAGE, MS, POINTS, Edit, outputs, pipeline_for, write_drive
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
-from understudy.cli import build_app
-from understudy.datasets.kitti_raw import KittiRawDataset
-from understudy.datasets.pandaset import PandasetSequence
-from understudy.engines.engine import Engine
 from understudy.errors import BagError, FrameError, GeometryError, InputError, UnderstudyError
 from understudy.frame import Image
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.messages.images import compressed_image_message
 from understudy.messages.outputs import boxes_from_detections
-from understudy.messages.transforms import rig_transforms_message
-from understudy.pipeline import Pipeline, open_pipeline
-from understudy.recording import record_bag
+from understudy.pipeline import Pipeline
 from understudy.replay import ReplayOptions, replay_bag
 from understudy.replay_summary import detections_digest
-from understudy.rig import Rig, read_rig
+from understudy.rig import Rig
 from understudy.synchronizer import SyncPolicy
-from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_bundle, tiny_contract
-
-MS = 1_000_000
-POINTS, IMAGE = "/sensors/lidar/points", "/sensors/front/image/compressed"
-POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
-
-
-class CountingEngine(FakeEngine):
-    """Says one box whose place depends on every byte of the points."""
-
-    @classmethod
-    def made(cls) -> CountingEngine:
-        def answer(feeds: Any) -> dict[str, Any]:
-            points = feeds["points"]
-            x, y = (float(value) for value in points[:, :2].mean(axis=0))
-            boxes = np.array([[x, y, 1.0, 4.0, 2.0, 1.5, 0.3]], np.float32)
-            return {"boxes": boxes, "scores": np.array([0.9], np.float32), "labels": np.array([0], np.int32)}
-
-        return cls(tiny_contract(), answer)
-
-
-def pipeline_for(rig: Rig, *, uses_intensity: bool = False) -> Pipeline:
-    contract = tiny_contract(uses_intensity=uses_intensity)
-    engine: Engine = CountingEngine.made()
-    return Pipeline(contract, engine, rig)
+from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_contract
 
 
 @pytest.fixture
 def rig() -> Rig:
     return simple_rig(camera=True)
-
-
-Edit = Callable[[int, Any], Any]
-
-
-def write_drive(path: Path, rig: Rig, *, num: int = 6, edit: Edit | None = None, tf: Rig | None = None) -> Path:
-    """Sweeps every 100 ms, pictures 10 ms after each; `edit` changes the message of a sweep or gives raw bytes."""
-    rng = np.random.default_rng(3)
-    with BagWriter(path) as writer:
-        if tf is not None:
-            writer.write("/tf_static", rig_transforms_message(make_message, tf, 1), 1)
-        for number in range(num):
-            stamp_ns = (1000 + 100 * number) * MS
-            cloud = road_cloud(rng, 400, stamp_ns=stamp_ns)
-            message = cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0)
-            message = edit(number, message) if edit else message
-            if isinstance(message, bytes):
-                writer.write_raw(POINTS, POINTS_TYPE, message, stamp_ns + 40 * MS)
-            else:
-                writer.write(POINTS, message, stamp_ns + 40 * MS)
-            image = Image(np.zeros((96, 160, 3), np.uint8), stamp_ns + 10 * MS, "front")
-            writer.write(IMAGE, compressed_image_message(make_message, image), stamp_ns + 45 * MS)
-    return path
-
-
-def outputs(bag: Path, topic: str = "/understudy/detections") -> list[Any]:
-    with BagReader(bag) as reader:
-        return [reader.decode(message) for message in reader.messages([topic])]
 
 
 class TestIdentity:
@@ -334,90 +275,6 @@ def test_messages_that_metadata_promise_and_nobody_finds_are_damage(tmp_path: Pa
     summary = replay_bag(bag, pipeline_for(rig), tmp_path / "out")
     assert summary.damage is not None
     assert "found 6 messages, wanted 9" in summary.damage
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("student") / "bundle"
-    tiny_bundle(folder)
-    return folder
-
-
-class TestCommand:
-    def run(self, *words: object) -> Any:
-        return CliRunner().invoke(build_app(), [str(word) for word in words])
-
-    def test_replay_prints_the_table(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
-        bag = write_drive(tmp_path / "bag", rig)
-        rig.write(bag / "rig.yaml")
-        result = self.run("replay", bag, bundle, "--out", tmp_path / "out")
-        assert result.exit_code == 0, result.output
-        assert "read 6 = used" in result.output
-        assert detections_digest(tmp_path / "out") in result.output
-
-    def test_damage_prints_the_table_and_then_refuses(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
-        bag = write_drive(tmp_path / "bag", rig)
-        metadata = bag / "metadata.yaml"
-        metadata.write_text(metadata.read_text().replace("message_count: 6", "message_count: 9"))
-        rig.write(tmp_path / "rig.yaml")
-        result = self.run("replay", bag, bundle, "--rig", tmp_path / "rig.yaml", "--out", tmp_path / "out")
-        assert isinstance(result.exception, BagError)
-        assert "6 frames before it are in" in str(result.exception)
-        assert "read 6 = used" in result.output
-
-    @pytest.mark.parametrize(
-        ("words", "kind"),
-        [
-            (["--precision", "int3"], InputError),
-            (["--rig", "absent.yaml"], InputError),
-            (["--topic", "/nowhere"], BagError),
-            (["--lidar", "roof"], GeometryError),
-            (["--rate", "-1"], InputError),
-        ],
-    )
-    def test_wrong_words_are_refused(
-        self, tmp_path: Path, rig: Rig, bundle: Path, words: list[str], kind: type[UnderstudyError]
-    ) -> None:
-        bag = write_drive(tmp_path / "bag", rig, num=1)
-        rig.write(bag / "rig.yaml")
-        result = self.run("replay", bag, bundle, "--out", tmp_path / "out", *words)
-        assert isinstance(result.exception, kind)
-        assert "\n" not in str(result.exception)
-
-    def test_without_a_rig(self, tmp_path: Path, rig: Rig, bundle: Path) -> None:
-        result = self.run("replay", write_drive(tmp_path / "bag", rig, num=1), bundle, "--out", tmp_path / "out")
-        assert "--rig RIG.yaml" in str(result.exception)
-        result = self.run("replay", tmp_path / "absent", bundle, "--out", tmp_path / "out")
-        assert "nothing there" in str(result.exception)
-
-
-@pytest.mark.data
-class TestRealRecordings:
-    def recordings(self, data_root: Path, tmp_path: Path) -> Iterator[tuple[Path, int]]:
-        raw = KittiRawDataset(next((data_root / "kitti/raw/2011_09_26").glob("*_sync")))
-        pandaset = PandasetSequence(data_root / "pandaset/002")
-        for name, dataset, images in (("kitti", raw, True), ("pandaset", pandaset, False)):
-            for layout in ("plain", "shuffled"):
-                bag = tmp_path / f"{name}_{layout}"
-                yield record_bag(dataset, bag, layout=layout, images=images).bag, len(dataset)  # type: ignore[arg-type]
-
-    def test_kitti_and_pandaset_in_both_layouts(self, tmp_path: Path, data_root: Path, bundle: Path) -> None:
-        digests: dict[str, set[str]] = {}
-        for bag, num_frames in self.recordings(data_root, tmp_path):
-            rig = read_rig(bag / "rig.yaml")
-            with open_pipeline(bundle, rig) as pipeline:
-                one = replay_bag(bag, pipeline, tmp_path / f"{bag.name}_one", ReplayOptions(cameras=True))
-                two = replay_bag(bag, pipeline, tmp_path / f"{bag.name}_two")
-            assert one.num_frames == num_frames
-            assert one.digest == two.digest
-            assert one.num_detections > 0
-            digests.setdefault(bag.name.split("_")[0], set()).add(one.digest)
-        assert [len(found) for found in digests.values()] == [1, 1]
-
-    def test_raw_packets_are_refused_with_their_topics(self, tmp_path: Path, data_root: Path) -> None:
-        bag = next(path for path in (data_root / "bags/velodyne_vlp16").iterdir() if path.is_dir())
-        with pytest.raises(BagError, match=r"velodyne_msgs/msg/VelodyneScan.*wanted any sensor_msgs/msg/PointCloud2"):
-            replay_bag(bag, pipeline_for(simple_rig()), tmp_path / "out")
 
 
 class _Watched:

@@ -19,7 +19,7 @@ from understudy.errors import BagError
 
 _VERSION = 9
 _FOREVER = QosTime(2147483647, 4294967295)
-_BESIDE = ("metadata.yaml", "rig.yaml", "replay.json")
+_BESIDE = ("metadata.yaml", "rig.yaml", "replay.json", "against.json", "evaluation.json")
 _STORAGES = (".mcap", ".db3", ".zstd")
 
 

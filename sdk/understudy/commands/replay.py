@@ -50,18 +50,23 @@ def replay(
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig they come from."),
     cameras: bool = typer.Option(False, "--cameras", help="Also synchronize and decode the rig's cameras."),
     rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded; up to 1000."),
-    start: float = typer.Option(0.0, "--start", help="Seconds of the bag to skip."),
-    end: float | None = typer.Option(None, "--end", help="Second of the bag to stop at."),
+    start: float = typer.Option(0.0, "--start", help="Where to start: seconds from the first message, or since 1970."),
+    end: float | None = typer.Option(None, "--end", help="Where to stop, counted likewise."),
     precision: str = typer.Option("", "--precision", help="fp32, fp16, int8 or uint8; the CPU's best when left out."),
     threads: int = typer.Option(1, "--threads", help="Threads of the engine."),
     ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where the bag's /tf_static differs."),
+    salvage: bool = typer.Option(False, "--salvage", help="Replay what a damaged bag still gives; ends with 1."),
+    with_input: bool = typer.Option(False, "--with-input", help="Copy clouds and transforms into the results."),
+    against: Path | None = typer.Option(None, "--against", help="Another bundle to compare with, frame by frame."),
+    tolerance: str = typer.Option("", "--tolerance", help="For --against: min_matched=0.95,position_m=0.2; else 1."),
+    evaluate: bool = typer.Option(False, "--evaluate", help="Average precision, where the bag holds labels."),
+    labels_topic: str = typer.Option("/labels/boxes", "--labels-topic", help="Detection3DArray to evaluate with."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a bag of results that is there."),
 ) -> None:
     """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
     from understudy.bundle.manifest import precision_named
-    from understudy.pipeline import open_pipeline
-    from understudy.progress import bar
-    from understudy.replay import ReplayOptions, replay_bag
+    from understudy.replay_command import Extras, run_replay
+    from understudy.replay_options import ReplayOptions
     from understudy.rig import read_rig
 
     options = ReplayOptions(
@@ -72,15 +77,19 @@ def replay(
         cameras=cameras,
         check_transforms=not ignore_tf,
         overwrite=overwrite,
+        salvage=salvage,
+        with_input=with_input,
     )
-    chosen = precision_named(precision) if precision else None
-    with open_pipeline(bundle, read_rig(_rig_path(bag, rig)), chosen, threads=threads, lidar=lidar) as pipeline:
-        summary = replay_bag(bag, pipeline, out, options, track=bar)
-    for line in summary.lines():
-        typer.echo(line)
-    if summary.damage:
-        remedy = f"{summary.num_frames} frames before it are in {out}"
-        raise BagError(summary.damage, remedy=remedy)
+    extras = Extras(
+        precision=precision_named(precision) if precision else None,
+        threads=threads,
+        lidar=lidar,
+        against=against,
+        tolerance=tolerance,
+        labels_topic=labels_topic if evaluate else "",
+    )
+    failed = run_replay(bag, bundle, read_rig(_rig_path(bag, rig)), out, options, extras, say=typer.echo)
+    raise typer.Exit(1 if failed else 0)
 
 
 def _rig_path(bag: Path, rig: Path | None) -> Path:
