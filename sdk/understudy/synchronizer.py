@@ -26,7 +26,7 @@ Outcome = Literal["used", "stale", "duplicate", "out_of_order", "unmatched", "re
 OUTCOMES: tuple[Outcome, ...] = ("used", "stale", "duplicate", "out_of_order", "unmatched", "rejected")
 
 JUMP_SEEN = 3
-"""Messages in a row, far behind and rising, that tell a sensor whose clock was set back from late messages."""
+"""Messages far behind and rising, no good one among them, that tell a clock that was set back from late messages."""
 
 
 class SyncPolicy(Config):
@@ -158,7 +158,7 @@ class _Queue(Generic[T]):
     def _forget(self) -> None:
         self.newest_ns: float = _NEVER_NS
         self.last_used_ns: int | None = None
-        self._behind_ns: int | None = None
+        self._behind_ns = 0
         self._num_behind = 0
 
     def restart(self) -> None:
@@ -168,13 +168,13 @@ class _Queue(Generic[T]):
         self._forget()
 
     def has_jumped(self, time_ns: int, jump_back_ns: int | None) -> bool:
-        """Whether a late message is the last of enough in a row, far behind the newest one and rising."""
+        """Whether a late message is the last of enough that are far behind the newest one and rising."""
         if jump_back_ns is None or self.newest_ns - time_ns <= jump_back_ns:
             self._num_behind = 0
             return False
-        is_rising = self._num_behind > 0 and self._behind_ns is not None and time_ns > self._behind_ns
-        self._num_behind = self._num_behind + 1 if is_rising else 1
-        self._behind_ns = time_ns
+        if self._num_behind == 0 or time_ns > self._behind_ns:  # copies and swapped messages neither count nor undo
+            self._num_behind += 1
+            self._behind_ns = time_ns
         return self._num_behind >= JUMP_SEEN
 
     def refusal(self, time_ns: int) -> Outcome:

@@ -216,6 +216,19 @@ def test_one_stamp_from_the_far_future_costs_a_few_messages(sensor: str) -> None
     assert synchronizer.jumps[sensor] == 1
 
 
+@pytest.mark.parametrize(
+    "stamps_ms", [[0, 0, 100, 100, 200, 200, 300, 300], [100, 0, 300, 200, 500, 400], [0, 100, 50, 200, 150]]
+)
+def test_a_sensor_set_back_is_followed_though_its_messages_come_twice_or_swapped(stamps_ms: list[int]) -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L")
+    run([("L", 50_000)], synchronizer)
+    for stamp_ms in stamps_ms:
+        synchronizer.push("L", stamp_ms * MS, "L", 50_000 * MS)
+    assert synchronizer.jumps == {"L": 1}
+    assert outcomes(synchronizer, "L")["used"] > 1
+    assert synchronizer.counts["L"].adds_up
+
+
 def test_late_messages_among_good_ones_and_a_frozen_stamp_are_no_jump() -> None:
     synchronizer: Synchronizer[str] = Synchronizer("L")
     run([("L", 10_000)], synchronizer)
