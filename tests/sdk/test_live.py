@@ -256,6 +256,13 @@ class TestJudge:
         assert verdict.level == level
         assert message in verdict.message
 
+    def test_silence_hides_nothing_that_happened_before_it(self) -> None:
+        outcomes = {"rejected": 1, "stale": 2}
+        now = self.status(outcomes=outcomes, trouble="no points", silent_ns=SECOND + 1)
+        verdict = judge(self.status(), now, SECOND)
+        found = "no message for 1.0 s; 1 not used; the last: no points; 2 older than the deadline"
+        assert (verdict.level, verdict.message) == ("error", f"roof: {found}")
+
     def test_what_was_seen_before_is_not_said_again(self) -> None:
         before = self.status(outcomes={"rejected": 5, "published": 1}, late=2, trouble="old")
         now = self.status(outcomes={"rejected": 5, "published": 11}, late=2, trouble="old")

@@ -115,21 +115,37 @@ class Tally:
 
 
 def judge(before: Status, now: Status, silent_after_ns: int) -> Verdict:
-    """What happened between two looks at a stream, worst first; always names the sensor."""
+    """All that happened between two looks at a stream, of the worst level; always names the sensor.
+
+    What is left out here is never said again, for the next look starts from this one: silence hides no refused message.
+    """
+    findings = _findings(before, now, silent_after_ns)
+    if not findings:
+        return Verdict("ok", f"{now.sensor}: {_new(before, now, 'published')} published")
+    level: Level = "error" if any(finding.level == "error" for finding in findings) else "warn"
+    return Verdict(level, f"{now.sensor}: " + "; ".join(finding.message for finding in findings))
+
+
+def _findings(before: Status, now: Status, silent_after_ns: int) -> list[Verdict]:
+    found: list[Verdict] = []
+    published, stale, late = _new(before, now, "published"), _new(before, now, "stale"), now.late - before.late
+    unused = _new(before, now, "rejected") + _new(before, now, "failed")
+    loss: Level = "warn" if published else "error"
     if now.silent_ns > silent_after_ns:
-        return Verdict("error", f"{now.sensor}: no message for {now.silent_ns / 1e9:.1f} s")
-    new = {outcome: now.outcomes[outcome] - before.outcomes[outcome] for outcome in OUTCOMES}
-    unused = new["rejected"] + new["failed"]
+        found.append(Verdict("error", f"no message for {now.silent_ns / 1e9:.1f} s"))
     if unused:
-        level: Level = "warn" if new["published"] else "error"
-        return Verdict(level, f"{now.sensor}: {unused} not used; the last: {now.trouble}")
-    if new["stale"]:
-        return Verdict("warn" if new["published"] else "error", f"{now.sensor}: {new['stale']} older than the deadline")
-    if now.late > before.late:
-        return Verdict("warn", f"{now.sensor}: {now.late - before.late} published after the deadline")
-    if now.waiting and not new["published"]:
-        return Verdict("warn", f"{now.sensor}: {now.waiting} waiting for a result")
-    return Verdict("ok", f"{now.sensor}: {new['published']} published")
+        found.append(Verdict(loss, f"{unused} not used; the last: {now.trouble}"))
+    if stale:
+        found.append(Verdict(loss, f"{stale} older than the deadline"))
+    if late:
+        found.append(Verdict("warn", f"{late} published after the deadline"))
+    if now.waiting and not published:
+        found.append(Verdict("warn", f"{now.waiting} waiting for a result"))
+    return found
+
+
+def _new(before: Status, now: Status, outcome: Outcome) -> int:
+    return now.outcomes[outcome] - before.outcomes[outcome]
 
 
 def _stages_ms(times: list[Times]) -> dict[str, tuple[float, float]]:
