@@ -14,6 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from understudy.bags.reader import BagMessage, BagReader
 from understudy.bags.types import make_message, typestore
+from understudy.bags.writer import BagWriter
 from understudy.errors import BagError
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
@@ -212,6 +213,19 @@ def test_several_files_are_put_together_in_the_order_of_their_numbers(tmp_path: 
             assert sum(topics.values()) == sum(1 for _ in reader.messages()) > len(whole)
             assert reader.salvage is not None
             assert reader.salvage.damage.startswith(f"bag_10{suffix}: ")
+
+
+@pytest.mark.parametrize("plugin", list(StoragePlugin), ids=lambda kind: kind.name)
+def test_a_bag_of_many_topics_is_salvaged(tmp_path: Path, plugin: StoragePlugin) -> None:
+    """Its metadata take several pages of sqlite3, the last of them at the end of the file."""
+    bag = tmp_path / "bag"
+    with BagWriter(bag, sqlite3=plugin is StoragePlugin.SQLITE3) as writer:
+        for number in range(30_000):
+            writer.write(f"/topic/{number % 40}", header_message(make_message, number, "frame"), number)
+    cut(bag, storage(bag).stat().st_size // 2)
+    with BagReader(bag, salvage=True) as reader:
+        assert 5000 < sum(1 for _ in reader.messages()) < 30_000
+        assert len(reader.topics) == 40
 
 
 def test_what_a_killed_recorder_left_in_the_log_of_sqlite3_is_read(tmp_path: Path) -> None:

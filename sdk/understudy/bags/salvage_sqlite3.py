@@ -6,13 +6,12 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from understudy.bags.zstandard_frames import message_bytes
 
 _MESSAGES = "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)"
-_ONCE = ("schema", "metadata")
 _MOST_MISSES = 1000
 """Numbers tried one by one after a row that cannot be read."""
 _WAL = "-wal"
@@ -66,14 +65,17 @@ def _opened(source: Path, scratch: Path) -> sqlite3.Connection:
 
 
 def _copy_descriptions(database: sqlite3.Connection, out: sqlite3.Connection) -> dict[int, tuple[int, str]]:
-    """Every table but the messages; of topics and definitions those that are new.
+    """The schema's version, topics and definitions; of a later file those that are new.
+
+    The metadata in the file are left out: they are written last, and nobody reads them.
 
     Returns:
         The new id and the name of each topic, by its id in this file.
     """
-    for table in (*_ONCE, "message_definitions"):
-        _copy_table(database, out, table, key="topic_type" if table not in _ONCE else "")
-    _copy_table(database, out, "topics", key="name")
+    for table, key in (("schema", ""), ("message_definitions", "topic_type")):
+        with suppress(sqlite3.DatabaseError):
+            _copy_table(database, out, table, key)
+    _copy_table(database, out, "topics", "name")
     new_ids = {name: number for number, name in out.execute("SELECT id, name FROM topics")}
     here = database.execute("SELECT id, name FROM topics").fetchall()
     return {int(number): (int(new_ids[name]), str(name)) for number, name in here}
