@@ -128,7 +128,10 @@ class LidarNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts to infer."""
         super().on_activate(state)
-        return self._attempt(self._subscribe, "active", undo=self._unsubscribe)
+        done = self._attempt(self._subscribe, "active", undo=self._unsubscribe)
+        if done is not _SUCCESS:
+            super().on_deactivate(state)
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops to infer; the student stays open."""

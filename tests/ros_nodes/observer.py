@@ -127,6 +127,18 @@ class Observer:
             self.node.destroy_client(client)
         raise AssertionError(f"{node} does not answer to {transition}")
 
+    def shut_down(self, node: str) -> None:
+        """Asks for the transition after which a node's process ends; whether the answer still arrives is left open."""
+        client = self.node.create_client(ChangeState, f"{node}/change_state")
+        self.until(client.service_is_ready, f"{node}/change_state")
+        number = {
+            State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+            State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_INACTIVE_SHUTDOWN,
+            State.PRIMARY_STATE_ACTIVE: Transition.TRANSITION_ACTIVE_SHUTDOWN,
+        }[self.state(node)]
+        self._answer(client.call_async(ChangeState.Request(transition=Transition(id=number))))
+        self.node.destroy_client(client)
+
     def bring_up(self, node: str) -> None:
         for transition in ("configure", "activate"):
             assert self.change(node, transition), f"{node} refused to {transition}"

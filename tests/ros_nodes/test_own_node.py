@@ -41,3 +41,9 @@ def test_ten_lines_are_a_node(observer: Observer, nodes: Nodes, tmp_path: Path) 
     observer.node.destroy_publisher(publisher)
     observer.forget(heard)
     assert process.stop() == 0
+
+
+def test_the_page_shows_this_very_node() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "ros.md"
+    source = Path(__file__).with_name("box_counter.py").read_text().split('"""', 2)[2].strip()
+    assert source in page.read_text()
