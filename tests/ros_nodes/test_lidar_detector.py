@@ -20,7 +20,7 @@ from visualization_msgs.msg import MarkerArray
 
 from tests.ros_nodes.observer import Observer, assign_bytes
 from tests.ros_nodes.processes import NodeProcess, Nodes
-from understudy.boxes import Boxes
+from understudy.boxes import Boxes, wrap_angle
 from understudy.configuration import write_yaml
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.pandaset import PandasetSequence
@@ -107,7 +107,7 @@ def assert_same(message: Any, boxes: Boxes, stamp_ns: int) -> None:
     assert (stamp_ns_from_message(message), message.header.frame_id) == (stamp_ns, "base_link")
     np.testing.assert_array_equal(received.geometry[:, :6], boxes.geometry[:, :6])
     turn_rad = received.geometry[:, 6] - boxes.geometry[:, 6]
-    np.testing.assert_allclose(np.sin(turn_rad), 0.0, atol=1e-6)
+    np.testing.assert_allclose(wrap_angle(turn_rad), 0.0, atol=1e-6)
     np.testing.assert_array_equal(received.labels, boxes.labels)
     np.testing.assert_array_equal(received.scores, boxes.scores)
 
