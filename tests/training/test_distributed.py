@@ -146,7 +146,10 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="at least 8"):
         divide(16, 5, parts=2, world_size=4)
-    assert divide(16, 5, parts=2, world_size=2).batch_size == 4
+    with pytest.raises(InputError, match=r"5 frames, fewer than a batch, wanted a multiple of 4"):
+        divide(16, 5, parts=2, world_size=2)
+    assert divide(16, 5, parts=1, world_size=1).batch_size == 5
+    assert divide(16, 8, parts=2, world_size=2).batch_size == 8
 
 
 def _clouds(recipe):

@@ -5,11 +5,12 @@ import signal
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy_training.augmentation import Augmentation
 from understudy_training.batches import Clouds, labelled_cloud, reach_of
-from understudy_training.checkpoint import load_detector, read_record
+from understudy_training.checkpoint import RunRecord, load_detector, read_record, save_run
 from understudy_training.distillation.study import load_clouds
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
 from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, use_threads, widths_of
@@ -191,3 +192,17 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch):
             assert torch.get_num_threads() == wanted
     finally:
         torch.set_num_threads(before)
+
+
+def test_weights_that_were_changed_after_the_training_are_refused(tmp_path):
+    recipe = check_recipe(recipe_values(), "x")
+    run = tmp_path / "run"
+    detector = build_detector(recipe, 0)
+    zeros = {"wall_s": 0.0, "cpu_s": 0.0, "parameters": 1, "gmacs": 0.0}
+    counts = {"seed": 0, "epochs": 1, "steps": 1, "frames": 1, "threads": 1}
+    save_run(run, detector, recipe, RunRecord(precision="", device="", **counts, **zeros))
+    load_detector(run)
+    others = {name: value.contiguous() for name, value in build_detector(recipe, 1).state_dict().items()}
+    save_file(others, run / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors: sha256: found \w{12}, wanted \w{12}"):
+        load_detector(run)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from understudy.bundle.manifest import Contract
-from understudy.configuration import Config, content_hash, read_config, write_json, write_yaml
+from understudy.configuration import Config, content_hash, file_sha256, read_config, write_json, write_yaml
 from understudy.errors import InputError
 from understudy_training.batches import Clouds
 from understudy_training.loop.launch import is_first_process
@@ -133,10 +133,11 @@ def load_detector(run: Path) -> tuple[PillarDetector, Contract]:
     """The detector of a run, in evaluation mode, and its contract.
 
     Raises:
-        InputError: when the folder is no finished run or its weights do not fit its recipe.
+        InputError: when the folder is no finished run, its weights are not those it wrote, or do not fit its recipe.
     """
     if not (run / WEIGHTS).is_file():
         raise InputError(f"run {run}", found=f"no {WEIGHTS}", wanted="a finished run", remedy="understudy train")
+    _refuse_damaged(run)
     detector = PillarDetector(read_recipe(run / RECIPE).detector_config())
     try:
         detector.load_state_dict(load_file(run / WEIGHTS))
@@ -146,6 +147,15 @@ def load_detector(run: Path) -> tuple[PillarDetector, Contract]:
             f"{run / WEIGHTS}", found=found, wanted=f"the weights of {RECIPE} beside it", remedy="train it again"
         ) from error
     return detector.eval(), read_config(run / CONTRACT, Contract)
+
+
+def _refuse_damaged(run: Path) -> None:
+    """The record says what the weights were when they were written."""
+    wanted = read_record(run).weights if (run / RECORD).is_file() else ""
+    found = file_sha256(run / WEIGHTS)
+    if wanted and found != wanted:
+        remedy = "the file was changed or cut short; copy it again or train anew"
+        raise InputError(f"{run / WEIGHTS}: sha256", found=found[:12], wanted=wanted[:12], remedy=remedy)
 
 
 def read_record(run: Path) -> RunRecord:

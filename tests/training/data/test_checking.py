@@ -82,6 +82,8 @@ def test_a_picture_that_is_none_is_named_unless_pictures_are_left_out(damaged):
         ({"boxes": lambda boxes: boxes * np.float32([-1, 1, 1, 1, 1, 1, 1])}, "returns in a box", "warning"),
         ({"track_ids": lambda ids: np.full_like(ids, 7)}, "track on several boxes", "error"),
         ({"points": lambda points: points * np.nan}, "cloud without a point", "error"),
+        ({"points": lambda points: points * np.float32(1000)}, "cloud that a pipeline refuses", "warning"),
+        ({"points": lambda points: points * np.float32([1, 1, 1, 255])}, "cloud that a pipeline refuses", "warning"),
         ({"points": lambda points: _every_tenth_nan(points)}, "points that are not finite", "warning"),
         ({"stamp_ns": lambda stamp: stamp - 10**9}, "stamps that do not rise", "error"),
         ({"world_from_ego": lambda pose: _moved(pose, 500.0)}, "vehicle jumps", "warning"),

@@ -72,6 +72,7 @@ def describe(report: CheckReport, most: int = 5) -> list[str]:
 
 
 def _first(findings: Sequence[Finding], most: int) -> list[str]:
-    lines = [f"  {' '.join(filter(None, (finding.split, finding.key)))}: {finding.message}" for finding in findings]
+    places = [" ".join(filter(None, (finding.split, finding.key))) for finding in findings]
+    lines = [f"  {': '.join(filter(None, (place, of.message)))}" for place, of in zip(places, findings, strict=True)]
     rest = len(lines) - most
     return lines[:most] + ([f"  ... and {rest} more"] if rest > 0 else [])

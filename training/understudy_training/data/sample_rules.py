@@ -9,8 +9,10 @@ import numpy as np
 
 from understudy.boxes import Boxes
 from understudy.datasets.dataset import Sample
+from understudy.errors import UnderstudyError
 from understudy.interior import count_points_inside
 from understudy.overlap import bev_iou
+from understudy.plausibility import refuse_impossible_cloud
 from understudy_training.data.findings import Severity
 from understudy_training.data.measures import points_in_ego
 
@@ -35,6 +37,16 @@ def _no_points(sample: Sample) -> Iterator[str]:
     for name, cloud in sample.frame.clouds.items():
         if not np.isfinite(cloud.points[:, :3]).all(axis=1).any():
             yield f"LiDAR {name}: found {len(cloud)} points, none finite"
+
+
+def _refused_clouds(sample: Sample) -> Iterator[str]:
+    """What a pipeline would refuse: millimeters, a blocked sensor, intensities of another scale than the rig's."""
+    for name, cloud in sample.frame.clouds.items():
+        if np.isfinite(cloud.points[:, :3]).all(axis=1).any():
+            try:
+                refuse_impossible_cloud(cloud, name, sample.rig.lidars[name].intensity_scale)
+            except UnderstudyError as error:
+                yield str(error)
 
 
 def _broken_points(sample: Sample) -> Iterator[str]:
@@ -106,6 +118,7 @@ def _tracks_twice(sample: Sample) -> Iterator[str]:
 
 SAMPLE_RULES = (
     SampleRule("cloud without a point", "error", _no_points),
+    SampleRule("cloud that a pipeline refuses", "warning", _refused_clouds),
     SampleRule("points that are not finite", "warning", _broken_points),
     SampleRule("point classes that do not fit", "error", _segments_per_point),
     SampleRule("box that cannot be", "error", _box_numbers),

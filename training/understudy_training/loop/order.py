@@ -85,7 +85,11 @@ def divide(batch_size: int, num_samples: int, parts: int, world_size: int, rank:
         raise RecipeError("data.batch_size", found=found, wanted="equal shares", remedy=remedy)
     if num_samples < shares:
         raise InputError("training data", found=f"{num_samples} frames", wanted=f"at least {shares}, one a share")
-    return Division(min(batch_size, num_samples - num_samples % shares), parts, world_size, rank)
+    if num_samples < batch_size and num_samples % shares:
+        # Dropping the rest would make the batch, and so the run, depend on the number of processes.
+        found, wanted = f"{num_samples} frames, fewer than a batch", f"a multiple of {shares}, for equal shares"
+        raise InputError("training data", found=found, wanted=wanted, remedy="choose a smaller data.batch_size")
+    return Division(min(batch_size, num_samples), parts, world_size, rank)
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
