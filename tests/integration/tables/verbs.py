@@ -119,7 +119,7 @@ VERBS = (
     Case(
         "export of truncated weights",
         "export {here}/run --out {here}/new",
-        ("weights.safetensors: found", "train it again"),
+        ("weights.safetensors: sha256: found", "the file was changed or cut short"),
         (RUN, cut("run/weights.safetensors", 99)),
     ),
     Case(
