@@ -146,7 +146,7 @@ BAGS = (
     Case("start after the bag's end", REPLAY_CHAIN + " --start 1000", ("no sweeps", "check --start and --end")),
     Case("start is infinite", REPLAY_CHAIN + " --start inf", ("--start",)),
     Case("start not a number", REPLAY_CHAIN + " --start nan", ("--start",)),
-    Case("end before start", REPLAY_CHAIN + " --start 5 --end 2", ("--start and --end", "wanted a start before the end")),
+    Case("end before start", REPLAY_CHAIN + " --start 5 --end 2", ("--start and --end", "a start before the end")),
     Case("end not a number", REPLAY_CHAIN + " --end nan", ("--end",)),
     Case("threads 0", REPLAY_CHAIN + " --threads 0", ("threads: found 0, wanted 1 or more",)),
     Case("precision unknown", REPLAY_CHAIN + " --precision int3", ("precision: found int3", "fp32 or")),
