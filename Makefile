@@ -57,7 +57,7 @@ test-slow: $(STAMP) $(ORACLES)
 # What most people never install: adds some 600 MB to the environment.
 test-optional: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mlflow,ray,rerun]'
-	@$(BIN)/python -m pytest -k "mlflow or ray or rerun" tests/training/test_tracking.py tests/training/data/test_showing.py tests/sdk/fleet
+	@$(BIN)/python -m pytest tests/training/test_tracking.py tests/training/data/test_showing.py tests/sdk/fleet
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
