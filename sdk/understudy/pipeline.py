@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from understudy.boxes import Boxes
 from understudy.bundle.bundle import open_bundle
 from understudy.bundle.manifest import Contract, PillarsInput, Precision, Tensor
 from understudy.bundle.signature import refuse_unless_signature
+from understudy.closing import Closing
 from understudy.engines.engine import Arrays, Engine
 from understudy.engines.opening import open_engine
 from understudy.errors import EngineError, FrameError, GeometryError
@@ -26,7 +25,7 @@ from understudy.rig import Lidar, Rig
 Feeds = dict[str, NDArray[Any]]
 
 
-class Pipeline:
+class Pipeline(Closing):
     """`pipeline(frame)` is exactly `boxes(engine(prepare(frame)))`; the three steps are public for who times them.
 
     Args:
@@ -104,14 +103,6 @@ class Pipeline:
     def close(self) -> None:
         """Closes the engine."""
         self.engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _refuse_unusable(self, cloud: PointCloud) -> None:
         if cloud.frame_id and self._frame_id and cloud.frame_id != self._frame_id:

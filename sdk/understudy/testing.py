@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from understudy.bundle.bundle import Bundle, PackedModel, write_bundle
 from understudy.bundle.manifest import (
@@ -26,6 +24,7 @@ from understudy.bundle.manifest import (
     Tolerance,
 )
 from understudy.bundle.signature import expected_inputs, expected_outputs
+from understudy.closing import Closing
 from understudy.engines.engine import Arrays, TensorSpec, check_feeds
 from understudy.errors import EngineError
 from understudy.frame import Frame, PointCloud
@@ -119,7 +118,7 @@ def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_in
     )
 
 
-class FakeEngine:
+class FakeEngine(Closing):
     """An engine whose answer is a function of its feeds; counts its calls and keeps the last feeds.
 
     Args:
@@ -178,14 +177,6 @@ class FakeEngine:
     def close(self) -> None:
         """Further calls are an error."""
         self.closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:

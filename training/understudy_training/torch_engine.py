@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from understudy.bundle.manifest import Contract
+from understudy.closing import Closing
 from understudy.engines.engine import Arrays, TensorSpec, check_feeds
 from understudy.engines.opening import OpenedModel
 from understudy.errors import EngineError
@@ -25,7 +24,7 @@ from understudy_training.models.detector import PillarDetector
 from understudy_training.models.graph import ExportSpec
 
 
-class TorchEngine:
+class TorchEngine(Closing):
     """A detector's export module in PyTorch eager, on the CPU.
 
     Args:
@@ -78,14 +77,6 @@ class TorchEngine:
     def close(self) -> None:
         """Frees the network; further calls are an error. Closing twice is harmless."""
         self._spec = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _output_specs(self, spec: ExportSpec) -> tuple[TensorSpec, ...]:
         with _threads(self._threads), torch.inference_mode():

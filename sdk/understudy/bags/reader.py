@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.highlevel import AnyReader
-from typing_extensions import Self
 
 from understudy.bags.errors import bag_errors
 from understudy.bags.salvage import STORAGES, Salvage, salvage_bag
 from understudy.bags.types import typestore
+from understudy.closing import Closing
 from understudy.errors import BagError
 
 
@@ -45,7 +44,7 @@ class BagMessage:
     raw: bytes
 
 
-class BagReader:
+class BagReader(Closing):
     """An open bag; a context manager.
 
     Args:
@@ -157,14 +156,6 @@ class BagReader:
             self._reader.close()
         if self._scratch is not None:
             self._scratch.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _without(self, wanted: str) -> BagError:
         found = ", ".join(f"{topic.name} ({topic.type_name})" for topic in self.topics.values()) or "no topic"

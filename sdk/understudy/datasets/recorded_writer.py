@@ -7,14 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from understudy.boxes import Boxes
+from understudy.closing import Closing
 from understudy.configuration import dump_yaml
 from understudy.datasets.dataset import Sample
 from understudy.datasets.recorded import (
@@ -43,7 +42,7 @@ from understudy.rig import Rig
 _NAME = re.compile(r"^\w[\w.-]*$")
 
 
-class DriveWriter:
+class DriveWriter(Closing):
     """Frames of one drive, in a hidden folder beside its place until `publish`; a context manager.
 
     Args:
@@ -163,14 +162,6 @@ class DriveWriter:
     def close(self) -> None:
         """Drops what was not published."""
         shutil.rmtree(self._staging, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def refuse_occupied(dataset: Path, drive: str, *, append: bool) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Literal, cast
 
 from numpy.typing import NDArray
-from typing_extensions import Self
 
+from understudy.closing import Closing
 from understudy.engines.engine import Arrays, TensorSpec, check_feeds
 from understudy.errors import EngineError
 from understudy.machine import may_saturate_uint8
@@ -42,7 +42,7 @@ _MOST_THREADS = 1024
 """ONNX Runtime makes whatever is asked for: a hundred thousand threads take minutes and then the machine."""
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """One ONNX file in one session: sequential, deterministic, all graph optimizations.
 
     Args:
@@ -98,14 +98,6 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Frees the session; further calls are an error. Closing twice is harmless."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def available_providers() -> tuple[str, ...]:

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
-from typing_extensions import Self
-
+from understudy.closing import Closing
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import with_sweeps
@@ -55,7 +53,7 @@ class UnitResult:
         self.reasons[_OTHER if is_new else reason] += 1
 
 
-class Annotator:
+class Annotator(Closing):
     """The network, opened once, for every unit of a worker; a context manager.
 
     Args:
@@ -121,14 +119,6 @@ class Annotator:
     def close(self) -> None:
         """Closes the engine."""
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _bag(self, source: Source, unit: Unit) -> UnitResult:
         from understudy.bags.reader import BagReader

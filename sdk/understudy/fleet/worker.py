@@ -10,11 +10,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
-from typing_extensions import Self
-
+from understudy.closing import Closing
 from understudy.errors import UnderstudyError
 from understudy.fleet.claims import Claim, Claims
 from understudy.fleet.inference import Annotator
@@ -44,7 +42,7 @@ class Job:
     lease_s: float = 120.0
 
 
-class UnitWorker:
+class UnitWorker(Closing):
     """Computes units one by one; the network is opened at the first. A context manager."""
 
     def __init__(self, job: Job, name: str | None = None) -> None:
@@ -86,14 +84,6 @@ class UnitWorker:
         self._claims.close()
         if self._annotator is not None:
             self._annotator.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _opened(self) -> Annotator:
         if self._annotator is None:
