@@ -20,6 +20,9 @@ def latency(
     frames: int = typer.Option(100, "--frames", help="Timed calls; 100 are needed for p99."),
     warmup: int = typer.Option(10, "--warmup", help="Calls before them that are not counted."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
+    runtime: Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino"] = typer.Option(
+        "onnxruntime", "--runtime", help="What runs the model; openvino is an extra of its own."
+    ),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
     json_path: Path | None = typer.Option(None, "--json", help="Write the record with every sample there."),
 ) -> None:
@@ -33,7 +36,7 @@ def latency(
     opened, dataset = open_bundle(bundle), open_dataset(data, split=split)
     chosen = precision or opened.best_cpu_precision
     plan = LatencyPlan(frames, warmup, chosen, threads, opened.fingerprint, lidar)
-    with open_engine(opened, chosen, threads=threads) as engine:
+    with open_engine(opened, chosen, runtime, threads) as engine:
         record = measure(opened.manifest, engine, dataset, plan, progress.bar)
     if json_path is not None:
         write_json(json_path, record)

@@ -11,11 +11,12 @@ from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Contract, Precision
 from understudy.engines.engine import Engine
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
+from understudy.engines.openvino_engine import OpenVinoEngine
 from understudy.errors import EngineError
 
 REFERENCE_GROUP = "understudy.engines"
 
-Runtime = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
+Runtime = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ def open_engine(
             return OnnxRuntimeEngine(model, threads=threads, provider="cuda")
         case "onnxruntime-tensorrt":
             return OnnxRuntimeEngine(model, threads=threads, provider="tensorrt")
+        case "openvino":
+            return OpenVinoEngine(model, threads=threads)
         case "tensorrt":
             raise EngineError(
                 "runtime tensorrt",

@@ -29,9 +29,16 @@ def torch_engine(bundle: Bundle) -> Engine:
     return cast(Engine, torch_engines.TorchEngine(detector.eval(), contract))
 
 
+def openvino_engine(bundle: Bundle) -> Engine:
+    """Skipped where the extra is not installed."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'understudy[openvino]'")
+    return open_engine(bundle, "fp32", "openvino")
+
+
 _ROWS: dict[str, Callable[[Bundle], Engine]] = {
     "onnxruntime, 1 thread": lambda bundle: open_engine(bundle, "fp32"),
     "onnxruntime, 2 threads": lambda bundle: open_engine(bundle, "fp32", threads=2),
+    "openvino, 1 thread": openvino_engine,
     "torch": torch_engine,
     "fake": lambda bundle: FakeEngine.detecting(tiny_contract(), [[0, 0, 0, 1, 1, 1, 0]], [0.5], [0]),
 }
@@ -155,7 +162,7 @@ def test_refusals_of_opening(bundle: Bundle, tmp_path: Path) -> None:
     for precision, runtime, threads, message in [
         ("fp32", "onnxruntime-cuda", 1, "CUDAExecutionProvider"),
         ("fp32", "tensorrt", 1, "no TensorRT execution in this version"),
-        ("fp32", "openvino", 1, "runtime: found openvino, wanted onnxruntime or"),
+        ("fp32", "coreml", 1, "runtime: found coreml, wanted onnxruntime or"),
         ("uint8", "tensorrt", 1, "silently clips"),
         ("uint8", "onnxruntime-tensorrt", 1, "silently clips"),
         ("fp32", "onnxruntime", 0, "threads: found 0"),
