@@ -7,6 +7,7 @@ Runtime does. Left alone it computes in bfloat16 on CPUs that have it; here that
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -20,6 +21,7 @@ from understudy.errors import EngineError
 
 _MOST_THREADS = 1024
 _PRECISION = "INFERENCE_PRECISION_HINT"
+_TELEMETRY = "openvino_telemetry"
 
 
 class OpenVinoEngine(Closing):
@@ -92,6 +94,8 @@ def available() -> bool:
 
 
 def _import_openvino() -> ModuleType:
+    """OpenVINO without its telemetry, which would otherwise leave a file in the home folder and call its maker."""
+    sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # None: whoever imports it gets an ImportError
     try:
         import openvino
     except ImportError as error:

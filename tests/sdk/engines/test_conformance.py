@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -12,6 +15,7 @@ import pytest
 from understudy.bundle.bundle import Bundle
 from understudy.engines.engine import Engine
 from understudy.engines.opening import open_engine
+from understudy.engines.openvino_engine import available as openvino_is_available
 from understudy.errors import EngineError
 from understudy.testing import FakeEngine, road_cloud, tiny_bundle, tiny_contract
 
@@ -29,9 +33,15 @@ def torch_engine(bundle: Bundle) -> Engine:
     return cast(Engine, torch_engines.TorchEngine(detector.eval(), contract))
 
 
+def skip_without_openvino() -> None:
+    """Looks without importing it: that alone would call its maker."""
+    if not openvino_is_available():
+        pytest.skip("OpenVINO is not installed: pip install 'understudy[openvino]'")
+
+
 def openvino_engine(bundle: Bundle) -> Engine:
     """Skipped where the extra is not installed."""
-    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'understudy[openvino]'")
+    skip_without_openvino()
     return open_engine(bundle, "fp32", "openvino")
 
 
@@ -171,6 +181,22 @@ def test_refusals_of_opening(bundle: Bundle, tmp_path: Path) -> None:
             open_engine(bundle, precision, runtime, threads)  # type: ignore[arg-type]
         assert message in str(refusal.value)
         assert "\n" not in str(refusal.value)
+
+
+def test_openvino_calls_nobody(tmp_path: Path) -> None:
+    """Imported alone, it would write an id for its maker's statistics into the home folder."""
+    skip_without_openvino()
+    model = tiny_bundle(tmp_path / "bundle").model("fp32")
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from understudy.engines.openvino_engine import OpenVinoEngine\n"
+        f"OpenVinoEngine(Path({str(model)!r}))\n"
+        "assert not [name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module]"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "HOME": str(home)}, check=True)
+    assert not list(home.iterdir())
 
 
 @pytest.mark.parametrize(("flags", "is_set"), [("avx2 fma", True), ("avx2 avx512_vnni", False), ("avx_vnni", False)])
