@@ -169,7 +169,8 @@ class LidarNode(LifecycleNode):
     def _subscribe(self) -> None:
         assert self._student is not None
         deadline_ns = self.value("deadline_ms") * _NS_PER_MS or None
-        options = StreamOptions(self._student.lidar, self._student.uses_intensity, deadline_ns)
+        needed = self._student.uses_intensity
+        options = StreamOptions(self._student.lidar, require_intensity=needed, deadline_ns=deadline_ns)
         self._stream = LidarStream(options, self._student.run, self.publish, self._now_ns)
         self._seen = self._stream.status()
         reliability = ReliabilityPolicy.RELIABLE if self.value("reliable") else ReliabilityPolicy.BEST_EFFORT
