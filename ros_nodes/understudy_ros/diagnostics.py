@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from understudy.live.tally import Level, Status, Verdict
+from understudy.live.lidar_tally import Level, Status, Verdict
 
 LEVELS: dict[Level, bytes] = {
     "ok": DiagnosticStatus.OK,

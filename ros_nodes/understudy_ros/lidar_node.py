@@ -20,8 +20,8 @@ from sensor_msgs.msg import PointCloud2
 from understudy.bundle.manifest import precision_named
 from understudy.errors import InputError, UnderstudyError
 from understudy.frame import Frame
-from understudy.live.stream import LidarStream, StreamOptions
-from understudy.live.tally import Status, Verdict, judge
+from understudy.live.lidar_stream import LidarStream, StreamOptions
+from understudy.live.lidar_tally import Status, Verdict, judge
 from understudy.pipeline import open_pipeline
 from understudy.rig import read_rig
 from understudy_ros.diagnostics import diagnostic_status, values_of

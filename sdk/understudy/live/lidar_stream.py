@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from understudy.errors import UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.live.latest import Latest
-from understudy.live.tally import Outcome, Status, Tally, Times
+from understudy.live.lidar_tally import Outcome, Status, Tally, Times
 from understudy.messages.clouds import cloud_from_message
 
 A = TypeVar("A")

@@ -20,8 +20,8 @@ from understudy.boxes import Boxes
 from understudy.errors import EngineError
 from understudy.frame import Frame
 from understudy.live.latest import Latest
-from understudy.live.stream import LidarStream, StreamOptions
-from understudy.live.tally import OUTCOMES, Status, judge
+from understudy.live.lidar_stream import LidarStream, StreamOptions
+from understudy.live.lidar_tally import OUTCOMES, Status, judge
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.pipeline import open_pipeline
 from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle
