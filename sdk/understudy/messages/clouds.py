@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -44,15 +44,20 @@ class _Layout:
 
     fields: tuple[_Field, ...]
     xyzi: tuple[_Field | None, ...]
+    point_step: int
 
-    @property
-    def packed_offset(self) -> int | None:
-        """Where four adjacent little-endian float32 start, or None."""
-        fields = self.xyzi
-        if any(field is None or field.dtype != "<f4" for field in fields):
-            return None
-        offsets = [field.offset for field in fields if field is not None]
-        return offsets[0] if offsets == [offsets[0] + 4 * place for place in range(4)] else None
+    @cached_property
+    def num_adjacent(self) -> int:
+        """How many of x, y, z, intensity are float32 of one byte order, each four bytes after the one before.
+
+        0 unless 16 bytes can be read there from every point.
+        """
+        first = self.xyzi[0]
+        if first is None or first.dtype[1:] != "f4" or first.offset + 16 > self.point_step:
+            return 0
+        wanted = [(first.offset + 4 * place, first.dtype) for place in range(4)]
+        found = [None if field is None else (field.offset, field.dtype) for field in self.xyzi]
+        return next((place for place in range(4) if found[place] != wanted[place]), 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +74,18 @@ class _Rows:
         Copied as opaque items: for unaligned points numpy is ten times as fast as with numbers.
         """
         items = np.dtype(dtype)
-        opaque = f"V{items.itemsize}"
-        view = np.ndarray(self.shape, opaque, self.data.data, offset, self.strides)
-        values: NDArray[Any] = view.copy().reshape(-1).view(items)
+        values: NDArray[Any] = self._view(offset, f"V{items.itemsize}").copy().reshape(-1).view(items)
         return values
+
+    def fill(self, column: NDArray[np.float32], offset: int, dtype: str) -> None:
+        """Writes the values at one place of every point into a column `(N,)`; without a copy between where aligned."""
+        view = self._view(offset, dtype)
+        is_direct = view.ndim == 1 and view.flags.aligned
+        column[:] = view if is_direct else self.packed(offset, dtype)
+
+    def _view(self, offset: int, dtype: str) -> NDArray[Any]:
+        view: NDArray[Any] = np.ndarray(self.shape, dtype, self.data.data, offset, self.strides)
+        return view
 
 
 def cloud_from_message(
@@ -128,7 +141,7 @@ def _parse_layout(fields: tuple[tuple[str, int, int], ...], point_step: int, is_
             _refuse_without(name, fields, unknown)
     for field in known:
         _refuse_outside(field, point_step)
-    return _Layout(known, xyzi)
+    return _Layout(known, xyzi, point_step)
 
 
 def _refuse_without(name: str, fields: tuple[tuple[str, int, int], ...], unknown: dict[str, int]) -> None:
@@ -177,15 +190,19 @@ def _bytes_of(data: Any) -> NDArray[np.uint8]:
 
 
 def _points(layout: _Layout, rows: _Rows) -> NDArray[np.float32]:
-    start = layout.packed_offset
-    if start is not None:
-        return rows.packed(start, "V16").view("<f4").reshape(-1, 4).astype(np.float32, copy=False)
-    columns = [None if field is None else rows.packed(field.offset, field.dtype) for field in layout.xyzi]
-    points = np.zeros((int(np.prod(rows.shape)), 4), np.float32)
+    """`(N, 4)`; what is adjacent in one copy, with whatever follows it, the rest field by field."""
+    first, num_adjacent = layout.xyzi[0], layout.num_adjacent
+    if first is not None and num_adjacent >= 3:
+        points = rows.packed(first.offset, "V16").view(first.dtype).reshape(-1, 4).astype(np.float32, copy=False)
+    else:
+        points, num_adjacent = np.empty((int(np.prod(rows.shape)), 4), np.float32), 0
     with np.errstate(over="ignore", invalid="ignore"):
-        for place, column in enumerate(columns):
-            if column is not None:
-                points[:, place] = column
+        for place in range(num_adjacent, 4):
+            field = layout.xyzi[place]
+            if field is None:
+                points[:, place] = 0.0
+            else:
+                rows.fill(points[:, place], field.offset, field.dtype)
     return points
 
 
@@ -206,8 +223,10 @@ def _time_offsets(layout: _Layout, rows: _Rows, stamp_ns: int, unit: TimeUnit | 
     since_epoch = next((seconds for least, seconds in _EPOCH_FROM if largest >= least), None)
     if since_epoch is not None and unit is None and default == "s":
         offsets_s = (values - stamp_ns / 1e9 / since_epoch) * since_epoch
+        longest_s = float(np.nanmax(np.abs(offsets_s), initial=0.0))
     else:
         offsets_s = values * _SECONDS[unit or default]
-    if not np.nanmax(np.abs(offsets_s), initial=0.0) <= _LONGEST_SWEEP_S:
+        longest_s = largest * _SECONDS[unit or default]
+    if not longest_s <= _LONGEST_SWEEP_S:
         return None
     return offsets_s.astype(np.float32)
