@@ -297,12 +297,12 @@ class TestImages:
             header=header(),
             height=4,
             width=5,
-            encoding="bayer_rggb8",
+            encoding="bayer_rggb16",
             is_bigendian=0,
             step=5,
             data=np.zeros(20, np.uint8),
         )
-        with pytest.raises(FrameError, match="bayer_rggb8"):
+        with pytest.raises(FrameError, match="bayer_rggb16"):
             image_from_message(raw)
         with pytest.raises(FrameError, match="sizes that agree"):
             image_from_message(replace(raw, encoding="rgb8"))

@@ -11,6 +11,7 @@ from understudy.distortion import NUM_COEFFICIENTS, DistortionModel
 from understudy.errors import FrameError, GeometryError
 from understudy.frame import Image
 from understudy.images import decode_image, encode_jpeg
+from understudy.messages.bayer import RED_AT, demosaiced
 from understudy.messages.headers import Make, header_message, stamp_ns_from_message
 from understudy.rig import Camera, Mounting
 
@@ -22,12 +23,14 @@ _CHANNELS: dict[str, tuple[int, ...]] = {
     "mono8": (0, 0, 0),
 }
 """For each encoding, the byte of a pixel that holds red, green and blue."""
-_BYTES = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+_BYTES = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, **dict.fromkeys(RED_AT, 1)}
 _UNDISTORTED = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def image_from_message(message: Any) -> Image:
-    """The picture of a `sensor_msgs/Image` (rgb8, bgr8, rgba8, bgra8, mono8) or `CompressedImage` (JPEG, PNG).
+    """The picture of a `sensor_msgs/Image` or `CompressedImage` (JPEG, PNG).
+
+    Encodings: rgb8, bgr8, rgba8, bgra8, mono8, and bayer_rggb8, bayer_bggr8, bayer_gbrg8, bayer_grbg8.
 
     Raises:
         FrameError: when the encoding is not one of these, the sizes contradict, or the picture cannot be decoded.
@@ -116,8 +119,8 @@ def _decoded(message: Any) -> NDArray[np.uint8]:
 
 def _raw(message: Any) -> NDArray[np.uint8]:
     encoding, height, width, step = message.encoding, int(message.height), int(message.width), int(message.step)
-    if encoding not in _CHANNELS:
-        raise FrameError("image encoding", found=encoding, wanted=", ".join(_CHANNELS))
+    if encoding not in _BYTES:
+        raise FrameError("image encoding", found=encoding, wanted=", ".join(_BYTES))
     size = _BYTES[encoding]
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or step < width * size or len(data) < height * step:
@@ -125,5 +128,7 @@ def _raw(message: Any) -> NDArray[np.uint8]:
             "image", found=f"{width} x {height}, step {step}, {len(data)} bytes", wanted="sizes that agree"
         )
     pixels = np.ndarray((height, width, size), np.uint8, data.data, 0, (step, size, 1))
+    if encoding in RED_AT:
+        return demosaiced(pixels[:, :, 0], encoding)
     chosen: NDArray[np.uint8] = pixels[:, :, list(_CHANNELS[encoding])].copy()
     return chosen

@@ -35,7 +35,7 @@ def ego_from_sensors(message: Any) -> dict[str, Pose]:
         GeometryError: when a rotation is none.
     """
     return {
-        str(entry.child_frame_id): _pose(entry.transform)
+        str(entry.child_frame_id): pose_from_transform(entry.transform)
         for entry in message.transforms
         if str(entry.header.frame_id).lstrip("/") == BASE_FRAME
     }
@@ -74,6 +74,11 @@ def _quaternion(make: Make, pose: Pose) -> Any:
     return make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
 
 
-def _pose(transform: Any) -> Pose:
+def pose_from_transform(transform: Any) -> Pose:
+    """`parent_from_child` of a `geometry_msgs/Transform`.
+
+    Raises:
+        GeometryError: when the rotation is none.
+    """
     turn, shift = transform.rotation, transform.translation
     return Pose.from_quaternion((turn.w, turn.x, turn.y, turn.z), (shift.x, shift.y, shift.z))
