@@ -56,20 +56,21 @@ class _Site:
         return self._shifted(0, 0)
 
     def left_and_right(self) -> NDArray[np.uint16]:
-        return (self._shifted(0, -1) + self._shifted(0, 1) + np.uint16(1)) >> np.uint16(1)
+        return self._mean_of(((0, -1), (0, 1)))
 
     def above_and_below(self) -> NDArray[np.uint16]:
-        return (self._shifted(-1, 0) + self._shifted(1, 0) + np.uint16(1)) >> np.uint16(1)
+        return self._mean_of(((-1, 0), (1, 0)))
 
     def beside(self) -> NDArray[np.uint16]:
-        return self._mean_of_four(((0, -1), (0, 1), (-1, 0), (1, 0)))
+        return self._mean_of(((0, -1), (0, 1), (-1, 0), (1, 0)))
 
     def diagonal(self) -> NDArray[np.uint16]:
-        return self._mean_of_four(((-1, -1), (-1, 1), (1, -1), (1, 1)))
+        return self._mean_of(((-1, -1), (-1, 1), (1, -1), (1, 1)))
 
-    def _mean_of_four(self, shifts: tuple[tuple[int, int], ...]) -> NDArray[np.uint16]:
+    def _mean_of(self, shifts: tuple[tuple[int, int], ...]) -> NDArray[np.uint16]:
+        num = len(shifts)
         total = sum(self._shifted(down, right) for down, right in shifts)
-        mean: NDArray[np.uint16] = (total + np.uint16(2)) >> np.uint16(2)
+        mean: NDArray[np.uint16] = (total + np.uint16(num // 2)) // np.uint16(num)
         return mean
 
     def _shifted(self, down: int, right: int) -> NDArray[np.uint16]:
