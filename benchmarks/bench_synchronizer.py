@@ -1,9 +1,10 @@
 """Sets kept and messages/s of our synchronizers, against the behavior of the stock Python ApproximateTimeSynchronizer.
 
-python benchmarks/bench_synchronizer.py [--seconds 60] [--rounds 15]
+python benchmarks/bench_synchronizer.py [--seconds 60] [--rounds 15] [--grid]
 
 A 10 Hz LiDAR and 1, 2 or 6 cameras, triggered by it (10 Hz) or running free (12 Hz, any phase), stamps with normal
 jitter, 5 % of the messages lost on every topic, each received 10 to 40 ms after its stamp. The same arrivals for all.
+`--grid`: instead of that one table over topics, jitter and losses, as Markdown.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TOLERANCE_NS = 50 * MS
 QUEUE_SIZES = (10, 30, 100, 300)
 BAR_SETS, BAR_SPEED, BAR_FLAT = 2.0, 1.0, 1.15
 OURS, STOCK, WIDE_STOCK = "Synchronizer, 50 ms", "stock, slop 50 ms", "stock, slop 100 ms"
+GRID_TOPICS, GRID_JITTERS_MS, GRID_DROPS = (2, 3, 7), (0.0, 2.0, 5.0), (0.0, 0.05, 0.1)
+GRID_COLUMNS = (STOCK, OURS, "ApproximateTime")
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,29 @@ def measure_queues(seconds: int, rounds: int) -> dict[str, dict[str, float]]:
     return table
 
 
+def print_grid(seconds: int, rounds: int) -> list[dict[str, object]]:
+    """One table; sets given, in brackets those with every camera where they are fewer, and thousand messages/s."""
+    print("| topics | cameras | jitter | lost | sweeps | " + " | ".join(GRID_COLUMNS) + " |")
+    print("| --- " * (5 + len(GRID_COLUMNS)) + "|")
+    rows: list[dict[str, object]] = []
+    for is_free, num_topics, jitter_ms, drops in product((False, True), GRID_TOPICS, GRID_JITTERS_MS, GRID_DROPS):
+        arrivals = arrivals_of(num_topics, is_free, jitter_ms, drops, seconds)
+        work = {name: run for name, run in contenders(arrivals, num_topics, 10).items() if name in GRID_COLUMNS}
+        results = measure(work, len(arrivals), rounds)
+        kind = "free, 12 Hz" if is_free else "triggered"
+        sweeps = sum(arrival.topic == 0 for arrival in arrivals)
+        cells = " | ".join(_cell(*results[name]) for name in GRID_COLUMNS)
+        print(f"| {num_topics} | {kind} | {jitter_ms:g} ms | {drops:.0%} | {sweeps} | {cells} |")
+        found = {name: [kept.sets, kept.complete, round(speed)] for name, (kept, speed) in results.items()}
+        rows.append({"topics": num_topics, "free": is_free, "jitter_ms": jitter_ms, "drops": drops, **found})
+    return rows
+
+
+def _cell(kept: Kept, speed: float) -> str:
+    complete = "" if kept.complete == kept.sets else f" ({kept.complete})"
+    return f"{kept.sets}{complete}; {speed / 1000:.0f} k"
+
+
 def verdict(what: str, value: float, is_met: bool) -> None:
     print(f"{what}: {value:.2f} {'met' if is_met else 'MISSED'}")
 
@@ -168,16 +194,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--grid", action="store_true")
     arguments = parser.parse_args()
+    if arguments.grid:
+        rows = print_grid(arguments.seconds, arguments.rounds)
+        print(json.dumps({"python": platform.python_version(), "grid": rows}))
+        return
     results = measure_cases(arguments.seconds, arguments.rounds)
     queues = measure_queues(arguments.seconds, arguments.rounds)
     verdicts(results, queues, arguments.seconds * 10)
-    rows = {
+    table = {
         name: {who: [kept.sets, kept.complete, kept.pictures, round(speed)] for who, (kept, speed) in case.items()}
         for name, case in results.items()
     }
     flat = {who: {size: round(speed) for size, speed in row.items()} for who, row in queues.items()}
-    print(json.dumps({"python": platform.python_version(), "cases": rows, "messages_per_s_by_queue_size": flat}))
+    print(json.dumps({"python": platform.python_version(), "cases": table, "messages_per_s_by_queue_size": flat}))
 
 
 if __name__ == "__main__":
