@@ -96,7 +96,7 @@ def _lens_of(message: Any, camera: Camera) -> _Lens:
 def _cropped(matrix: NDArray[np.float64], message: Any) -> NDArray[np.float64]:
     """The camera matrix of the pictures that are sent."""
     binning = np.array([max(1, int(message.binning_x)), max(1, int(message.binning_y))])
-    cropped = matrix.copy()
+    cropped: NDArray[np.float64] = matrix.copy()
     cropped[:2, 2] -= [int(message.roi.x_offset), int(message.roi.y_offset)]
     cropped[:2] /= binning[:, None]
     return cropped
