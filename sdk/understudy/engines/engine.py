@@ -16,6 +16,22 @@ from understudy.errors import EngineError
 Arrays = Mapping[str, NDArray[Any]]
 
 
+class Fitting(Protocol):
+    """What a numpy array and an array on a GPU say alike."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """Name, dtype and shape of an input or output; a string in the shape names a dimension that may vary."""
@@ -24,7 +40,7 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | str, ...]
 
-    def refuse_unless_fits(self, array: NDArray[Any]) -> None:
+    def refuse_unless_fits(self, array: Fitting) -> None:
         """Raises EngineError when dtype, rank or a fixed dimension differs."""
         fits = array.dtype == np.dtype(self.dtype) and array.ndim == len(self.shape)
         if not fits or any(
@@ -70,7 +86,7 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-def check_feeds(specs: tuple[TensorSpec, ...], feeds: Arrays) -> None:
+def check_feeds(specs: tuple[TensorSpec, ...], feeds: Mapping[str, Fitting]) -> None:
     """Refuses feeds whose names, dtypes or shapes differ from what the engine declares."""
     wanted = {spec.name for spec in specs}
     if wanted != set(feeds):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 """Least, usual and largest shape of each input that varies."""
 
 _EXTRAS: Mapping[Library, str] = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}
-_DTYPES = {
+DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
     "BF16": "bfloat16",
@@ -94,13 +94,15 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
         EngineError: when parser or builder refuse, with their own words.
     """
     trt = load(library)
-    log = _logger(trt)
+    log = new_logger(trt)
     builder = trt.Builder(log)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.read_bytes()):
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise EngineError(f"{library}: {model}", found=_text(errors or log.messages), wanted="a graph its parser takes")
+        raise EngineError(
+            f"{library}: {model}", found=_joined(errors or log.messages), wanted="a graph its parser takes"
+        )
     config = builder.create_builder_config()
     _set_profile(builder, config, profile)
     _set_capabilities(trt, config, capabilities, library)
@@ -108,20 +110,22 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
     if serialized is None:
         raise EngineError(
             f"{library}: build of {model} for {', '.join(capabilities) or 'this GPU'}",
-            found=_text(log.messages),
+            found=text_of(log),
             wanted="an engine",
             remedy="choose another target, or change the operator it names",
         )
     return _built(bytes(serialized), network)
 
 
-def _logger(trt: ModuleType) -> Any:
+def new_logger(trt: ModuleType) -> Any:
+    """Keeps the last warnings and errors, for TensorRT answers None and logs why."""
+
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]
         """Keeps warnings and errors; TensorRT calls it from its own threads."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.messages: list[str] = []
+            self.messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
 
         def log(self, severity: Any, message: str) -> None:
             if int(severity) < _WARNING:
@@ -185,10 +189,15 @@ def _first_output_type(layer: Any) -> str:
 
 
 def _tensor(tensor: Any) -> Tensor:
-    dtype = _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
+    dtype = DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
     shape = tuple("?" if size < 0 else int(size) for size in tensor.shape)
     return Tensor(name=tensor.name, dtype=dtype, shape=shape)
 
 
-def _text(messages: list[str]) -> str:
-    return " | ".join(messages[-_KEPT_MESSAGES:]) or "no reason given"
+def text_of(log: Any) -> str:
+    """The last of what a logger of `new_logger` heard."""
+    return _joined(log.messages)
+
+
+def _joined(messages: Iterable[str]) -> str:
+    return " | ".join(list(messages)[-_KEPT_MESSAGES:]) or "no reason given"

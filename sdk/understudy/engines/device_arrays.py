@@ -1,0 +1,66 @@
+"""Arrays that are on the GPU already: whatever has `__cuda_array_interface__` (cupy, pycuda, numba, torch).
+
+Source: the CUDA array interface, versions 2 and 3, as numba documents it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from understudy.errors import EngineError
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """What the interface says.
+
+    Attributes:
+        shape: of the array.
+        dtype: of its elements.
+        address: of its first byte on the GPU.
+        stream: handle of the stream that may still write to it; None when it is done, 1 for the legacy default stream.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    address: int
+    stream: int | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether an input is such an array."""
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def device_array(value: Any, name: str) -> DeviceArray:
+    """Reads the interface of an input.
+
+    Raises:
+        EngineError: when it is masked or not contiguous in C order.
+    """
+    found = value.__cuda_array_interface__
+    shape, dtype = tuple(int(size) for size in found["shape"]), np.dtype(found["typestr"])
+    if found.get("mask") is not None:
+        raise EngineError(f"input {name}", found="a masked array", wanted="one without a mask")
+    strides = found.get("strides")
+    if strides is not None and tuple(strides) != _contiguous_strides(shape, dtype):
+        raise EngineError(
+            f"input {name}", found=f"strides {tuple(strides)}", wanted="C order without gaps", remedy="copy it first"
+        )
+    return DeviceArray(shape, dtype, int(found["data"][0]), found.get("stream"))
+
+
+def _contiguous_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    strides, step = [], dtype.itemsize
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
