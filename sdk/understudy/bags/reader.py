@@ -49,7 +49,8 @@ class BagReader(Closing):
 
     Args:
         path: folder with `metadata.yaml`, or a storage file of its own.
-        salvage: where it cannot be opened, read what its files still give; `salvage` then says what that was.
+        salvage: read all of it once, and where that fails, go on with what its files still give, before and after the
+            damage; `salvage` then says what that was, and is None of a whole bag.
 
     Raises:
         BagError: when there is nothing, it is no bag, or its end or index is missing.
@@ -62,6 +63,8 @@ class BagReader(Closing):
         try:
             _refuse_unlikely(path)
             self._open(path, _remedy(path))
+            if salvage:
+                self._refuse_damaged()
         except BagError:
             if not salvage or not path.exists():
                 raise
@@ -71,6 +74,15 @@ class BagReader(Closing):
         with bag_errors(f"bag {self.path}", "a whole rosbag2 (sqlite3 or MCAP)", remedy):
             self._reader = AnyReader([path], default_typestore=typestore())
             self._reader.open()
+
+    def _refuse_damaged(self) -> None:
+        try:
+            read, promised = sum(1 for _ in self.messages()), sum(topic.num_messages for topic in self.topics.values())
+            if read < promised:
+                raise BagError(f"bag {self.path}", found=f"{read} messages", wanted=f"{promised}, as its metadata say")
+        except BagError:
+            self.close()
+            raise
 
     def _open_salvaged(self) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="understudy-salvage-")

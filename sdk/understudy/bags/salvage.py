@@ -1,21 +1,21 @@
 """What a damaged bag still gives, copied into a whole storage file of its own, and what is known to be lost.
 
-The copy lies in a temporary folder (`TMPDIR` says where) and takes as much room as what was saved. Of MCAP files
-without their index every record up to the damage is taken, chunks whose checksum fails are left out; of sqlite3 files
-every row that can still be read.
+The copy lies in a temporary folder (`TMPDIR` says where) and takes as much room as what was saved. Of MCAP files every
+record that can be read is taken, before and after the damage; chunks that cannot be unpacked or whose checksum fails
+are left out; of sqlite3 files every row that can still be read.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from understudy.bags.salvage_counts import Copied
 from understudy.bags.salvage_sqlite3 import salvage_sqlite3
 from understudy.bags.zstandard_frames import ZSTD_SUFFIX, decompressed_start
 from understudy.errors import BagError
@@ -30,8 +30,9 @@ class Salvage:
     Attributes:
         file: a whole storage file with what was saved.
         saved: messages saved, by topic.
-        promised: messages that the bag's own metadata speak of, by topic; empty when those are gone too.
-        damage: what is wrong with each damaged file, in a line; empty when only the metadata are damaged.
+        promised: messages that the bag's own metadata speak of, by topic, or the ends of its files where the metadata
+            are gone; empty when those are gone too.
+        damage: what is wrong, in a line; empty when it is known of nothing but lost messages.
     """
 
     file: Path
@@ -50,7 +51,7 @@ class Salvage:
     @property
     def text(self) -> str:
         """The damage in a line, and what is lost."""
-        saved, damage = sum(self.saved.values()), self.damage or "metadata.yaml: missing or damaged"
+        saved, damage = sum(self.saved.values()), self.damage or "fewer messages than the metadata speak of"
         lost = "nobody knows how many were lost" if self.lost is None else f"{sum(self.lost.values())} lost"
         return f"{damage}; {saved} messages saved, {lost}"
 
@@ -70,19 +71,22 @@ def salvage_bag(path: Path, folder: Path) -> Salvage:
     target = folder / f"salvaged{kind}"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         sources = [_decompressed(file, Path(scratch)) for file in files]
-        saved, notes = _copied(kind, [source for source, _ in sources], target)
+        copied = _copied(kind, [source for source, _ in sources], target)
     damages = [
         f"{file.name}: {'; '.join(part for part in (note, told) if part)}"
-        for file, note, (_, told) in zip(files, notes, sources, strict=True)
+        for file, note, (_, told) in zip(files, copied.notes, sources, strict=True)
         if note or told
     ]
-    if not sum(saved.values()):
+    if not sum(copied.saved.values()):
         found = f"no message in {len(files)} files" + (f" ({damages[0]})" if damages else "")
         raise BagError(f"bag {path}: nothing to salvage", found=found, wanted="at least one message")
     promised = _promised(path)
     missing = [name for name in promised.files if not (path / name).exists()]
     damages += [f"{name}: missing" for name in missing]
-    return Salvage(target, dict(sorted(saved.items())), promised.counts, "; ".join(damages))
+    if not promised.files and path.is_dir():
+        damages += ["metadata.yaml: missing or damaged"]
+    counts = promised.counts or copied.promised or {}
+    return Salvage(target, dict(sorted(copied.saved.items())), counts, "; ".join(damages))
 
 
 def _storage_files(path: Path) -> list[Path]:
@@ -119,7 +123,7 @@ def _decompressed(file: Path, scratch: Path) -> tuple[Path, str]:
     return target, decompressed_start(file, target)
 
 
-def _copied(kind: str, sources: list[Path], target: Path) -> tuple[Counter[str], list[str]]:
+def _copied(kind: str, sources: list[Path], target: Path) -> Copied:
     if kind == ".db3":
         return salvage_sqlite3(sources, target)
     try:

@@ -9,22 +9,20 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from understudy.bags.salvage_counts import Copied
 from understudy.bags.zstandard_frames import message_bytes
 
 _MESSAGES = "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)"
 _MOST_MISSES = 1000
-"""Numbers tried one by one after a row that cannot be read."""
+"""Numbers tried one by one after a row that cannot be read; farther on by doubling and halving."""
+_FARTHEST = 1 << 62
 _WAL = "-wal"
 Row = tuple[int, int, int, bytes]
 """Id, topic's id, log time, data."""
 
 
-def salvage_sqlite3(sources: list[Path], target: Path) -> tuple[Counter[str], list[str]]:
-    """Copies topics, definitions and messages.
-
-    Returns:
-        Messages by topic, and for each source what is wrong with it; empty when nothing is.
-    """
+def salvage_sqlite3(sources: list[Path], target: Path) -> Copied:
+    """Copies topics, definitions and messages."""
     saved: Counter[str] = Counter()
     with closing(sqlite3.connect(target)) as out:
         out.execute("PRAGMA synchronous=OFF")
@@ -32,7 +30,7 @@ def salvage_sqlite3(sources: list[Path], target: Path) -> tuple[Counter[str], li
         notes = [_copy_file(source, target.parent, out, saved) for source in sources]
         out.execute("CREATE INDEX timestamp_idx ON messages (timestamp ASC)")
         out.commit()
-    return saved, notes
+    return Copied(saved, notes)
 
 
 def _copy_file(source: Path, scratch: Path, out: sqlite3.Connection, saved: Counter[str]) -> str:
@@ -122,7 +120,7 @@ class _Rows:
                 return
 
     def _beyond(self) -> Generator[Row, None, bool]:
-        """Looks for the next row that can be read, number by number."""
+        """Looks for the next row that can be read, number by number, then beyond all that lies under a damaged page."""
         for number in range(self._last_id + 1, self._last_id + 1 + _MOST_MISSES):
             try:
                 found = list(self._from("id = ?", number))
@@ -131,6 +129,27 @@ class _Rows:
             if found:
                 yield from found
                 return True
+        beyond = self._least_reachable(self._last_id + _MOST_MISSES)
+        self._last_id = self._last_id if beyond is None else beyond - 1
+        return beyond is not None
+
+    def _least_reachable(self, damaged: int) -> int | None:
+        """A number above `damaged` from which on rows can be looked for, while the one before it leads into damage."""
+        step = 1
+        while not self._is_reachable(damaged + step):
+            damaged, step = damaged + step, 2 * step
+            if damaged + step > _FARTHEST:
+                return None
+        reachable = damaged + step
+        while reachable - damaged > 1:
+            middle = (damaged + reachable) // 2
+            damaged, reachable = (damaged, middle) if self._is_reachable(middle) else (middle, reachable)
+        return reachable
+
+    def _is_reachable(self, number: int) -> bool:
+        with suppress(sqlite3.DatabaseError):
+            self._database.execute("SELECT id FROM messages WHERE id >= ? ORDER BY id LIMIT 1", (number,)).fetchone()
+            return True
         return False
 
     def _from(self, condition: str, number: int) -> Iterator[Row]:
