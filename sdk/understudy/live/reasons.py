@@ -1,0 +1,33 @@
+"""Why messages were not used: the last reason, and how often each was given, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+OTHER = "other reasons"
+_MOST = 20
+
+
+@dataclass
+class Reasons:
+    """Reasons of one sensor.
+
+    Attributes:
+        last: the last one; empty when there was none.
+        counts: how often each was given; beyond twenty different ones the new ones count as `OTHER`.
+    """
+
+    last: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def num(self) -> int:
+        """How often any was given."""
+        return sum(self.counts.values())
+
+    def note(self, reason: str) -> None:
+        """One more."""
+        self.last = reason
+        is_new = reason not in self.counts and len(self.counts) >= _MOST
+        self.counts[OTHER if is_new else reason] += 1

@@ -1,0 +1,373 @@
+"""From sensors' messages to published results: read, match, wait in a queue of one, run one student, publish."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from understudy.errors import FrameError, GeometryError, UnderstudyError
+from understudy.frame import Frame
+from understudy.live.accumulating import Matched
+from understudy.live.clock import Clock, ClockWatch, SystemClock
+from understudy.live.intake import Decode, Intake
+from understudy.live.ledger import End, Ledger
+from understudy.live.options import StreamOptions
+from understudy.live.tally import MOTION, OUTCOMES, STUDENT, Outcome, SensorStatus, Status, Times
+from understudy.rig import Rig
+
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+_REPORT_EVERY_NS = 1_000_000_000
+_NUM_DECODERS = 2
+_LONGEST_WAIT_S, _SHORTEST_WAIT_S = 0.05, 0.001
+_OVERTAKEN = "set of a time before the clock went back, or before one that was published"
+
+
+@dataclass(eq=False)
+class _Job:
+    """A set on its way through the student.
+
+    Attributes:
+        matched: the set.
+        closed_ns: when it was, on the clock that never jumps.
+        sensors: whose messages have not come to their end yet, the pivot first.
+    """
+
+    matched: Matched
+    closed_ns: int
+    sensors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """When the steps of a job were done, on the clock that never jumps."""
+
+    taken_ns: int
+    framed_ns: int
+    ran_ns: int
+    late: bool
+
+
+class SensorStream(Generic[R]):
+    """Carries each message to exactly one end, and never raises for what a sensor, the student or the publisher does.
+
+    With `start` a thread works and lets time pass. Without, the caller steps: `push`, `tick`, `work`, on a clock of its
+    own; `push` and `tick` may be called from within `run` and `publish`, in any thread. `run` and `publish` are called
+    one at a time, and nothing is locked meanwhile.
+
+    Args:
+        rig: the vehicle's sensors.
+        options: what differs between streams.
+        run: from a frame to a result; the pipeline, say.
+        publish: sends a result; the frame tells its stamp and what it was made of.
+        clock: the clock of the stamps, and one that never jumps.
+        on_published: told how long each result took, after it was published; for a topic of times.
+
+    Raises:
+        GeometryError: when the options' sensors are not the rig's.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        options: StreamOptions,
+        run: Callable[[Frame], R],
+        publish: Callable[[R, Frame], None],
+        clock: Clock | None = None,
+        on_published: Callable[[Times, Frame], None] | None = None,
+    ) -> None:
+        self._rig, self._options = rig, options
+        self._run, self._publish, self._on_published = run, publish, on_published
+        self._clock: Clock = clock or SystemClock()
+        self._watch = ClockWatch(self._clock)
+        self._intake = Intake(rig, options, self._clock.steady_ns)
+        self._changed = threading.Condition(self._intake.lock)
+        started_ns = self._clock.steady_ns()
+        self._ledger = Ledger((options.pivot, *options.cameras), started_ns)
+        self._motion_heard_ns = started_ns
+        self._reported_ns = started_ns - _REPORT_EVERY_NS
+        self._waiting: _Job | None = None
+        self._busy_since_ns: int | None = None
+        self._stopping = False
+        self._newest: tuple[tuple[int, int], int] | None = None
+        self._student_trouble = ""
+        self._thread = threading.Thread(target=self._serve, name=f"infer {options.pivot}", daemon=True)
+        self._pool: ThreadPoolExecutor | None = None
+        self._decode: Decode = map
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When `tick` has something to do although nothing arrives, on the clock of the stamps; None for never."""
+        return self._intake.next_deadline_ns
+
+    def start(self) -> None:
+        """Begins to work in a thread of its own; once."""
+        if self._options.cameras or self._options.pivot in self._rig.cameras:
+            self._pool = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix=f"decode {self._options.pivot}")
+            self._decode = self._pool.map
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Ends for good, without publishing what is under way; False when the student is still busy by then."""
+        with self._changed:
+            self._stopping = True
+            self._enqueue(self._intake.flush())
+            self._settle_waiting("discarded")
+            self._changed.notify_all()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        return self._busy_since_ns is None
+
+    def push(self, sensor: str, message: Any) -> None:
+        """Takes a message of a sensor of the rig: PointCloud2, Image or CompressedImage.
+
+        Raises:
+            InputError: when there is no such sensor; whatever is wrong with the message is counted.
+        """
+        with self._changed:
+            self._intake.refuse_unknown(sensor)
+            self._ledger.hear(sensor, self._clock.steady_ns())
+            if self._stopping:
+                self._ledger.discard(sensor)
+                return
+            reasons = self._intake.reasons[sensor]
+            num_before = reasons.num
+            self._enqueue(self._intake.push(sensor, message, self._watch.now_ns()))
+            refused = reasons.num > num_before
+        if refused:
+            self._report(sensor, reasons.last)
+
+    def push_motion(self, message: Any) -> None:
+        """Takes a `nav_msgs/Odometry` or a `tf2_msgs/TFMessage` that tells where the ego is."""
+        with self._changed:
+            self._motion_heard_ns = self._clock.steady_ns()
+            reasons = self._intake.reasons[MOTION]
+            num_before = reasons.num
+            self._intake.push_motion(message)
+            refused = reasons.num > num_before
+        if refused:
+            self._report(MOTION, reasons.last)
+        self.tick()
+
+    def tick(self) -> None:
+        """Lets time pass: at the latest when `next_deadline_ns` has come."""
+        with self._changed:
+            if not self._stopping:
+                self._enqueue(self._intake.advance(self._watch.now_ns()))
+
+    def work(self) -> bool:
+        """Runs the student on the newest set and publishes; False when nothing waited, or the student is busy."""
+        job = self._take()
+        if job is None:
+            return False
+        try:
+            self._finish(job)
+        finally:
+            with self._changed:
+                self._settle(job, "failed")  # what has come to no end: an interrupt
+                self._busy_since_ns = None
+        return True
+
+    def status(self) -> Status:
+        """Counts, times and what is wrong, of one instant."""
+        with self._changed:
+            intake, ledger = self._intake, self._ledger
+            now_ns, steady_ns = self._watch.now_ns(), self._clock.steady_ns()
+            busy_ns = 0 if self._busy_since_ns is None else steady_ns - self._busy_since_ns
+            sensors = {
+                name: ledger.sensor_status(
+                    name, counts, intake.reasons[name], jumps=intake.jumps[name], steady_ns=steady_ns
+                )
+                for name, counts in intake.counts.items()
+            }
+            return Status(
+                self._options.pivot,
+                sensors,
+                results=ledger.results,
+                late=ledger.late,
+                busy_ns=busy_ns,
+                student_trouble=self._student_trouble,
+                clock_jumps=intake.clock_jumps,
+                clock_leaps=self._watch.leaps,
+                clock_still_ns=self._watch.still_ns(),
+                age_ns=None if self._newest is None else now_ns - self._newest[1],
+                missing=ledger.last_missing,
+                motion=self._motion_status(steady_ns),
+                stages_ms=ledger.stages_ms(),
+                last=ledger.last,
+            )
+
+    def _motion_status(self, steady_ns: int) -> SensorStatus | None:
+        num, refused = self._intake.num_motion, self._intake.num_motion_refused
+        if self._options.num_sweeps == 1 and not num:
+            return None
+        reasons = self._intake.reasons[MOTION]
+        outcomes: dict[Outcome, int] = {**dict.fromkeys(OUTCOMES, 0), "published": num - refused, "rejected": refused}
+        return SensorStatus(
+            MOTION,
+            received=num,
+            outcomes=outcomes,
+            silent_ns=steady_ns - self._motion_heard_ns,
+            trouble=reasons.last,
+            reasons=dict(reasons.counts),
+        )
+
+    def _serve(self) -> None:
+        """The thread: works, and lets time pass while there is nothing to do."""
+        while True:
+            self.tick()
+            if self.work():
+                continue
+            with self._changed:
+                if self._stopping:
+                    return
+                if self._waiting is None:
+                    self._changed.wait(self._pause_s())
+
+    def _pause_s(self) -> float | None:
+        """Until the next deadline, but not for long: the clock of the stamps may run at any speed."""
+        deadline_ns = self._intake.next_deadline_ns
+        if deadline_ns is None:
+            return None
+        return min(max((deadline_ns - self._watch.now_ns()) / 1e9, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+
+    def _enqueue(self, closed: list[Matched]) -> None:
+        """The newest set waits in the place of an older one."""
+        for matched in closed:
+            self._settle_waiting("superseded")
+            there = (name for name, partner in matched.cameras.items() if partner is not None)
+            self._waiting = _Job(matched, self._clock.steady_ns(), (self._options.pivot, *there))
+        self._changed.notify_all()
+
+    def _settle_waiting(self, end: End) -> None:
+        if self._waiting is not None:
+            self._settle(self._waiting, end)
+            self._waiting = None
+
+    def _settle(self, job: _Job, end: End) -> None:
+        self._ledger.settle(job.sensors, end)
+        job.sensors = ()
+
+    def _take(self) -> _Job | None:
+        with self._changed:
+            if self._waiting is None or self._busy_since_ns is not None:
+                return None
+            job, self._waiting = self._waiting, None
+            self._busy_since_ns = self._clock.steady_ns()
+            return job
+
+    def _finish(self, job: _Job) -> None:
+        taken_ns = self._clock.steady_ns()
+        if self._is_refused(job, self._too_old(job)):
+            return
+        frame = self._frame(job)
+        if frame is None:
+            return
+        framed_ns = self._clock.steady_ns()
+        try:
+            result = self._run(frame)
+        except Exception as error:  # of an engine or a user's own code: the next frame may be fine
+            self._give_up(job, frame, error)
+            return
+        ran_ns = self._clock.steady_ns()
+        self.tick()
+        if self._is_refused(job):
+            return
+        steps = _Steps(taken_ns, framed_ns, ran_ns, late=bool(self._too_old(job)))
+        try:
+            self._publish(result, frame)
+        except Exception as error:  # of the middleware or a user's own code
+            self._fail(job, error)
+            return
+        self._account(job, frame, steps)
+
+    def _is_refused(self, job: _Job, reason: str = "") -> bool:
+        """Whether a set comes to its end here: for the reason given, or because time went on without it."""
+        matched = job.matched
+        with self._changed:
+            if self._stopping:
+                self._settle(job, "discarded")
+                return True
+            epoch, newest = matched.pivot.item.epoch, self._newest
+            is_overtaken = newest is not None and newest[0] == epoch and matched.pivot.time_ns <= newest[1]
+            reason = _OVERTAKEN if is_overtaken or epoch != self._intake.epoch else reason
+            if not reason:
+                return False
+            self._settle(job, "stale")
+            self._intake.reasons[self._options.pivot].note(reason)
+        self._report(self._options.pivot, reason)
+        return True
+
+    def _too_old(self, job: _Job) -> str:
+        """Why a set is too old now; empty when it is not."""
+        deadline_ns = self._options.deadline_ns
+        if deadline_ns is None or self._clock.now_ns() - job.matched.pivot.time_ns <= deadline_ns:
+            return ""
+        return f"set older than the deadline of {deadline_ns / 1e6:g} ms"
+
+    def _frame(self, job: _Job) -> Frame | None:
+        """The set's frame; None when the intake has refused and counted it."""
+        pivot = self._options.pivot
+        try:
+            frame = self._intake.frame(job.matched, self._decode)
+        except UnderstudyError as error:
+            job.sensors = ()
+            self._report(pivot, str(error))
+            return None
+        job.sensors = (pivot, *(name for name in frame.images if name != pivot))
+        return frame
+
+    def _give_up(self, job: _Job, frame: Frame, error: Exception) -> None:
+        """The student refused a frame, or broke."""
+        if not isinstance(error, (FrameError, GeometryError)):
+            self._fail(job, error)
+            return
+        job.sensors = ()
+        self._intake.reject_set(job.matched, error, frame)
+        self._report(self._options.pivot, str(error))
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        _log.debug("unexpected", exc_info=error)
+        trouble = str(error) if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {error}"
+        with self._changed:
+            self._settle(job, "failed")
+            self._student_trouble = trouble
+        self._report(STUDENT, trouble)
+
+    def _account(self, job: _Job, frame: Frame, steps: _Steps) -> None:
+        """A result was sent."""
+        arrival, time_ns = job.matched.pivot.item, job.matched.pivot.time_ns
+        with self._changed:
+            times = Times(
+                convert_ns=arrival.converted_ns - arrival.received_ns,
+                match_ns=job.closed_ns - arrival.converted_ns,
+                wait_ns=steps.taken_ns - job.closed_ns,
+                frame_ns=steps.framed_ns - steps.taken_ns,
+                run_ns=steps.ran_ns - steps.framed_ns,
+                publish_ns=self._clock.steady_ns() - steps.ran_ns,
+                age_ns=self._clock.now_ns() - time_ns,
+            )
+            self._ledger.publish(job.sensors, times, late=steps.late)
+            job.sensors = ()
+            self._newest = (arrival.epoch, time_ns)
+        try:
+            if self._on_published is not None:
+                self._on_published(times, frame)
+        except Exception as error:  # it has been published all the same
+            self._fail(job, error)
+
+    def _report(self, who: str, reason: str) -> None:
+        """To the log, once in a while: diagnostics have it all."""
+        now_ns = self._clock.steady_ns()
+        with self._changed:
+            is_due = now_ns - self._reported_ns >= _REPORT_EVERY_NS
+            self._reported_ns = now_ns if is_due else self._reported_ns
+        if is_due:
+            _log.warning("%s: not used: %s", who, reason)
