@@ -1,7 +1,7 @@
 """What the launch files share: a student as a lifecycle node that events configure and activate.
 
-Imports `launch`, so only launch files import it. All names are in `launch` and `launch_ros` since Humble; `autostart` of
-`LifecycleNode` is not, hence the events.
+Imports `launch`, so only launch files import it. All names are in `launch` and `launch_ros` since Humble; `autostart`
+of `LifecycleNode` is not, hence the events.
 """
 
 from __future__ import annotations
