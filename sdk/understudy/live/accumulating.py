@@ -83,8 +83,9 @@ class Accumulation:
             given.append(self._release())
         return given
 
-    def flush(self) -> list[Matched]:
-        """All that wait: the stream has ended."""
+    def flush(self, matched: list[Matched]) -> list[Matched]:
+        """These and all that wait: the stream has ended."""
+        self._held.extend((entry, 0) for entry in matched)
         return [self._release() for _ in range(len(self._held))]
 
     def restart(self) -> list[Matched]:

@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from understudy.approximate_time import ApproximatePolicy, ApproximateTime
 from understudy.ego_motion import EgoMotion
 from understudy.errors import FrameError, InputError, UnderstudyError
 from understudy.frame import Frame, Image, PointCloud
 from understudy.live.accumulating import Accumulation, Arrival, Matched, accumulated
+from understudy.live.matching import JumpingMatcher, matcher_for
 from understudy.live.options import StreamOptions
 from understudy.live.reading import Reader, refuse_other_size
 from understudy.live.reasons import Reasons
 from understudy.live.tally import MOTION
 from understudy.messages.images import image_from_message
-from understudy.rig import Camera, Rig, Sensor
-from understudy.synchronizer import Counts, Synchronizer
+from understudy.rig import Camera, Rig
+from understudy.synchronizer import Counts
 
 _log = logging.getLogger(__name__)
 Picture = tuple[str, Any]
@@ -61,7 +61,7 @@ class Intake:
         self._options, self._steady_ns = options, steady_ns
         self.lock = threading.RLock()
         self._readers = {name: Reader(name, sensor, options) for name, sensor in self._sensors.items()}
-        self._matcher = _matcher(options, self._sensors)
+        self._matcher: JumpingMatcher[Arrival] = matcher_for(options, self._sensors)
         self._motion = EgoMotion()
         self._ego_from_pivot = self._sensors[options.pivot].ego_from_sensor.pose()
         self._accumulation = Accumulation(
@@ -78,20 +78,17 @@ class Intake:
     @property
     def counts(self) -> dict[str, Counts]:
         """Counters by sensor, the pivot first. `used` is in a set that was closed and not refused since."""
-        counts: dict[str, Counts] = self._matcher.counts
-        return counts
+        return self._matcher.counts
 
     @property
     def jumps(self) -> dict[str, int]:
         """How often each sensor's own stamps have gone back for good."""
-        jumps: dict[str, int] = getattr(self._matcher, "jumps", {})
-        return {name: jumps.get(name, 0) for name in self._sensors}
+        return self._matcher.jumps
 
     @property
     def clock_jumps(self) -> int:
         """How often the clock has gone back."""
-        jumps: int = self._matcher.clock_jumps
-        return jumps
+        return self._matcher.clock_jumps
 
     @property
     def epoch(self) -> tuple[int, int]:
@@ -154,8 +151,7 @@ class Intake:
     def flush(self) -> list[Matched]:
         """The sets that are closed by the end of the stream; nothing waits after it."""
         with self.lock:
-            closed = self._matcher.flush()
-            return [*self._accumulation.give(closed, 0), *self._accumulation.flush()]
+            return self._accumulation.flush(self._matcher.flush())
 
     def frame(self, matched: Matched, decode: Decode = map) -> Frame:
         """The frame of a set: pictures decoded, sweeps accumulated.
@@ -245,12 +241,3 @@ class Intake:
 
 def _text(error: Exception) -> str:
     return str(error) if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {error}"
-
-
-def _matcher(options: StreamOptions, sensors: dict[str, Sensor]) -> Any:
-    offsets_ns = {name: sensor.time_offset_ns for name, sensor in sensors.items()}
-    policy = options.policy
-    if options.rule == "approximate_time":
-        rule = ApproximatePolicy(queue_size=policy.queue_size, jump_back_ns=policy.jump_back_ns)
-        return ApproximateTime(options.pivot, options.cameras, rule, offsets_ns)
-    return Synchronizer(options.pivot, options.cameras, policy, offsets_ns)

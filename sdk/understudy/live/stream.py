@@ -94,6 +94,7 @@ class SensorStream(Generic[R]):
         self._waiting: _Job | None = None
         self._busy_since_ns: int | None = None
         self._stopping = False
+        self._sleeps_until_ns: int | None = None
         self._newest: tuple[tuple[int, int], int] | None = None
         self._student_trouble = ""
         self._thread = threading.Thread(target=self._serve, name=f"infer {options.pivot}", daemon=True)
@@ -233,7 +234,7 @@ class SensorStream(Generic[R]):
 
     def _pause_s(self) -> float | None:
         """Until the next deadline, but not for long: the clock of the stamps may run at any speed."""
-        deadline_ns = self._intake.next_deadline_ns
+        deadline_ns = self._sleeps_until_ns = self._intake.next_deadline_ns
         if deadline_ns is None:
             return None
         return min(max((deadline_ns - self._watch.now_ns()) / 1e9, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
@@ -244,7 +245,8 @@ class SensorStream(Generic[R]):
             self._settle_waiting("superseded")
             there = (name for name, partner in matched.cameras.items() if partner is not None)
             self._waiting = _Job(matched, self._clock.steady_ns(), (self._options.pivot, *there))
-        self._changed.notify_all()
+        if self._waiting is not None or self._intake.next_deadline_ns != self._sleeps_until_ns:
+            self._changed.notify_all()
 
     def _settle_waiting(self, end: End) -> None:
         if self._waiting is not None:

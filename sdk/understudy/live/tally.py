@@ -177,6 +177,8 @@ def _findings(before: Status, now: Status, silent_after_ns: int, loss: Level) ->
             yield _Finding(name, "error" if is_pivot else loss, _silence(sensor))
         for text in _losses(before.of(name), sensor, is_pivot):
             yield _Finding(name, loss, text)
+        if not is_pivot and (num := _unmatched_in_vain(before, now, name)):
+            yield _Finding(name, loss, f"none of {num} matched")
         if sensor.missing > before.of(name).missing:
             num = sensor.missing - before.of(name).missing
             yield _Finding(name, "warn", f"missing in {num} of {now.results - before.results} results")
@@ -185,8 +187,19 @@ def _findings(before: Status, now: Status, silent_after_ns: int, loss: Level) ->
     yield from _motion_findings(before, now, silent_after_ns, loss)
 
 
+def _unmatched_in_vain(before: Status, now: Status, camera: str) -> int:
+    """Pictures that no sweep could take, while sweeps were lost for want of some."""
+    lost = _new(before.of(now.pivot), now.of(now.pivot))["unmatched"]
+    new = _new(before.of(camera), now.of(camera))
+    return new["unmatched"] if lost and not new["published"] else 0
+
+
+def _new(before: SensorStatus, now: SensorStatus) -> dict[Outcome, int]:
+    return {outcome: now.outcomes[outcome] - before.outcomes[outcome] for outcome in OUTCOMES}
+
+
 def _losses(before: SensorStatus, now: SensorStatus, is_pivot: bool) -> Iterator[str]:
-    new = {outcome: now.outcomes[outcome] - before.outcomes[outcome] for outcome in OUTCOMES}
+    new = _new(before, now)
     if new["rejected"]:
         yield f"{new['rejected']} not used; the last: {now.trouble}"
     if new["stale"]:
@@ -202,17 +215,13 @@ def _losses(before: SensorStatus, now: SensorStatus, is_pivot: bool) -> Iterator
 
 
 def _student_findings(before: Status, now: Status, busy_after_ns: int, loss: Level) -> Iterator[_Finding]:
-    failed = sum(entry.outcomes["failed"] - before.of(name).outcomes["failed"] for name, entry in _pivot(now))
+    failed = _new(before.of(now.pivot), now.of(now.pivot))["failed"]
     if now.busy_ns > busy_after_ns:
         yield _Finding(STUDENT, "error", f"busy for {now.busy_ns / 1e9:.1f} s")
     if failed:
         yield _Finding(STUDENT, loss, f"{failed} failed; the last: {now.student_trouble}")
     if now.late > before.late:
         yield _Finding(STUDENT, "warn", f"{now.late - before.late} published after the deadline")
-
-
-def _pivot(status: Status) -> Iterator[tuple[str, SensorStatus]]:
-    yield from ((name, entry) for name, entry in status.sensors.items() if name == status.pivot)
 
 
 def _clock_findings(before: Status, now: Status, still_after_ns: int) -> Iterator[_Finding]:
