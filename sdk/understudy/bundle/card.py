@@ -9,7 +9,9 @@ from typing import Any
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Manifest, Tensor
 from understudy.cards import card, megabytes
-from understudy.engines.engine_key import EngineRecord, known_engines
+from understudy.engines.attestation import describe
+from understudy.engines.engine_key import EngineRecord, attestation_of, known_engines
+from understudy.errors import EngineError
 
 Row = tuple[str, str]
 _LEDGER_ROWS = 12
@@ -45,6 +47,26 @@ def engine_line(record: EngineRecord) -> str:
     if record.num_convolutions:
         parts.append(f"{record.num_int8_convolutions} of {record.num_convolutions} convolutions INT8")
     return ", ".join(parts)
+
+
+def precision_tables(bundle: Bundle) -> Iterator[str]:
+    """For each compiled engine, a table of its layers with weights.
+
+    Raises:
+        EngineError: when there is none, or one cannot be read.
+    """
+    tables = [(known.record, attestation_of(bundle, known.record)) for known in known_engines(bundle)]
+    if not any(attestation for _, attestation in tables):
+        raise EngineError(
+            f"{bundle.folder}: engines with layers",
+            found="none",
+            wanted="one",
+            remedy="understudy compile --target rtx",
+        )
+    for record, attestation in tables:
+        if attestation is not None:
+            yield f"\n{record.target} {record.precision}, {record.library}"
+            yield from describe(attestation)
 
 
 def _labeled(label: str, values: Iterator[str]) -> list[Row]:

@@ -50,9 +50,15 @@ def compile_engines(
         typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
 
 
-def inspect(path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder or its zip.")) -> None:
+def inspect(
+    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder or its zip."),
+    precisions: bool = typer.Option(False, "--precisions", help="Also the precision of each layer, engine by engine."),
+) -> None:
     """Show what a bundle holds and expects, after checking every hash."""
     from understudy.bundle.bundle import open_bundle
-    from understudy.bundle.card import bundle_card
+    from understudy.bundle.card import bundle_card, precision_tables
 
-    typer.echo(bundle_card(open_bundle(path)))
+    bundle = open_bundle(path)
+    typer.echo(bundle_card(bundle))
+    if precisions:
+        typer.echo("\n".join(precision_tables(bundle)))

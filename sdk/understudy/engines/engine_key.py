@@ -9,9 +9,11 @@ from typing import Literal
 
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision, Tensor
-from understudy.configuration import Config, file_sha256, read_config, write_yaml
+from understudy.configuration import Config, file_sha256, read_config, write_json, write_yaml
+from understudy.engines.attestation import Attestation
 from understudy.errors import EngineError
 
+LAYERS = ".layers.json"
 State = Literal["ready", "stale", "damaged"]
 
 
@@ -113,8 +115,23 @@ def write_record(bundle: Bundle, key: EngineKey, record: EngineRecord) -> None:
     bundle.engines_folder.mkdir(exist_ok=True)
     write_yaml(bundle.engines_folder / f"{key.stem}.yaml", record)
     for old in bundle.engines_folder.glob(f"{key.target}-{key.precision}-????????????????.*"):
-        if old.stem != key.stem:
+        if not old.name.startswith(f"{key.stem}."):
             old.unlink()
+
+
+def attestation_of(bundle: Bundle, record: EngineRecord) -> Attestation | None:
+    """The table of layers beside an engine; None where it has none, as a session on a CPU.
+
+    Raises:
+        EngineError: when it cannot be read.
+    """
+    path = bundle.engines_folder / f"{record.target}-{record.precision}-{record.key}{LAYERS}"
+    return read_config(path, Attestation, EngineError) if path.is_file() else None
+
+
+def write_attestation(bundle: Bundle, key: EngineKey, attestation: Attestation) -> None:
+    """Writes the table of layers beside the engine."""
+    write_json(bundle.engines_folder / f"{key.stem}{LAYERS}", attestation)
 
 
 def known_engines(bundle: Bundle) -> list[KnownEngine]:

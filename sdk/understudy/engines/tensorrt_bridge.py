@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from understudy.bundle.manifest import Tensor
+from understudy.engines.attestation import Attestation, attest_inspection, attest_network
 from understudy.errors import EngineError
 
 Library = Literal["tensorrt_rtx", "tensorrt"]
@@ -48,6 +49,7 @@ class BuiltEngine:
         layer_types: number of layers by kind and by the type of their first output.
         num_convolutions: all convolutions.
         num_int8_convolutions: those whose input is dequantized from INT8.
+        attestation: precision of every layer, read from the network.
     """
 
     blob: bytes
@@ -56,6 +58,7 @@ class BuiltEngine:
     layer_types: dict[str, dict[str, int]]
     num_convolutions: int
     num_int8_convolutions: int
+    attestation: Attestation
 
 
 def available(library: Library) -> bool:
@@ -104,6 +107,7 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
             f"{library}: {model}", found=_joined(errors or log.messages), wanted="a graph its parser takes"
         )
     config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     _set_profile(builder, config, profile)
     _set_capabilities(trt, config, capabilities, library)
     serialized = builder.build_serialized_network(network, config)
@@ -115,6 +119,22 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
             remedy="choose another target, or change the operator it names",
         )
     return _built(bytes(serialized), network)
+
+
+def inspect(library: Library, blob: bytes) -> Attestation:
+    """Precision of every layer of an engine built for the GPU that is here, as its inspector tells it.
+
+    Raises:
+        EngineError: when the engine cannot be opened, or was built without detailed verbosity.
+    """
+    trt = load(library)
+    log = new_logger(trt)
+    runtime = trt.Runtime(log)
+    engine = runtime.deserialize_cuda_engine(blob)
+    if engine is None:
+        raise EngineError(f"{library}: inspector", found=text_of(log), wanted="an engine of this GPU")
+    inspector = engine.create_engine_inspector()
+    return attest_inspection(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def new_logger(trt: ModuleType) -> Any:
@@ -181,6 +201,7 @@ def _built(blob: bytes, network: Any) -> BuiltEngine:
         layer_types={kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)},
         num_convolutions=len(convolutions),
         num_int8_convolutions=sum(producer.get(layer.get_input(0).name) == "DEQUANTIZE" for layer in convolutions),
+        attestation=attest_network(network),
     )
 
 

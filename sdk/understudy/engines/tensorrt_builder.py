@@ -10,7 +10,16 @@ from pathlib import Path
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
 from understudy.engines import tensorrt_bridge
-from understudy.engines.engine_key import EngineKey, EngineRecord, key_of, ready_record, record_of, write_record
+from understudy.engines.attestation import SOURCES, refuse_departures
+from understudy.engines.engine_key import (
+    EngineKey,
+    EngineRecord,
+    key_of,
+    ready_record,
+    record_of,
+    write_attestation,
+    write_record,
+)
 from understudy.engines.opening import refuse_uint8_in_tensorrt
 from understudy.engines.tensorrt_bridge import BuiltEngine, Profile
 from understudy.engines.tensorrt_rules import refuse_forbidden_graph
@@ -26,7 +35,6 @@ RTX_TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 """Compute capabilities of each target; `rtx` is one file for Ampere, Ada and Blackwell."""
 
-_READ_FROM = "the network definition (strongly typed); reading the engine itself needs a GPU"
 _USUAL_SHARE = 4
 
 
@@ -41,7 +49,7 @@ def build_rtx_engine(bundle: Bundle, precision: Precision, target: str) -> tuple
     """
     refuse_uint8_in_tensorrt(precision, "tensorrt")
     profile = profile_of(bundle)
-    flags = ("strongly typed", f"profile {sorted(profile.items())}", *RTX_TARGETS[target])
+    flags = ("strongly typed", "detailed layers", f"profile {sorted(profile.items())}", *RTX_TARGETS[target])
     key = key_of(bundle, precision, target, tensorrt_bridge.version("tensorrt_rtx"), flags)
     known = ready_record(bundle, key)
     if known is not None:
@@ -52,6 +60,7 @@ def build_rtx_engine(bundle: Bundle, precision: Precision, target: str) -> tuple
     built = tensorrt_bridge.build("tensorrt_rtx", model, profile, RTX_TARGETS[target])
     build_s = time.perf_counter() - started
     _refuse_other_precision(model, precision, built)
+    refuse_departures(model, built.attestation)
     return _write(bundle, key, built, build_s), True
 
 
@@ -100,8 +109,9 @@ def _write(bundle: Bundle, key: EngineKey, built: BuiltEngine, build_s: float) -
             "num_convolutions": built.num_convolutions,
             "num_int8_convolutions": built.num_int8_convolutions,
             "layer_types": built.layer_types,
-            "types_read_from": _READ_FROM,
+            "types_read_from": SOURCES[built.attestation.source],
         }
     )
+    write_attestation(bundle, key, built.attestation)
     write_record(bundle, key, record)
     return record

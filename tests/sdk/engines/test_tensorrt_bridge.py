@@ -19,6 +19,9 @@ def tensor(name: str, dtype: str, *shape: int) -> SimpleNamespace:
 def layer(kind: str, source: SimpleNamespace, output: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(
         type=SimpleNamespace(name=kind),
+        name=kind.lower(),
+        metadata=f"[ONNX Layer: {kind.lower()}_node]",
+        num_inputs=1,
         num_outputs=1,
         get_output=lambda index: output,
         get_input=lambda index: source,
@@ -66,6 +69,7 @@ def library(*, blob: bytes | None = b"engine", parses: bool = True, has_strong_t
         OnnxParser=lambda network, log: SimpleNamespace(
             parse=lambda data: parses, num_errors=1, get_error=lambda index: SimpleNamespace(desc=lambda: "bad node")
         ),
+        ProfilingVerbosity=SimpleNamespace(DETAILED=2),
         NetworkDefinitionCreationFlag=SimpleNamespace(**({"STRONGLY_TYPED": 1} if has_strong_types else {})),
     )
 
@@ -93,6 +97,8 @@ def test_builds_with_the_shared_calls_alone(
     assert built.outputs[0].dtype == "float16"
     assert built.layer_types == {"CONVOLUTION": {"HALF": 1}, "DEQUANTIZE": {"FLOAT": 1}, "QUANTIZE": {"INT8": 1}}
     assert (built.num_int8_convolutions, built.num_convolutions) == (1, 1)
+    convolution = built.attestation.layers[-1]
+    assert (convolution.onnx_nodes, convolution.inputs) == (("convolution_node",), ("INT8",))
 
 
 def test_none_from_the_builder_is_an_error_in_its_loggers_words(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.engines import tensorrt_bridge, tensorrt_engine
+from understudy.engines import attestation, tensorrt_bridge, tensorrt_engine
 
 SURFACES = Path(sys.prefix) / "tensorrt"
 VERSIONS = ("10.3", "10.16", "11.4")
@@ -54,7 +54,7 @@ print(json.dumps([trt.__version__, [path for path in json.load(sys.stdin) if not
 def used() -> set[str]:
     """Dotted paths from the module, such as `ICudaEngine.get_tensor_name`."""
     found = set()
-    for module in (tensorrt_bridge, tensorrt_engine):
+    for module in (attestation, tensorrt_bridge, tensorrt_engine):
         for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text())):
             if isinstance(node, ast.Attribute) and (path := path_of(node)):
                 found.add(path)

@@ -1,0 +1,195 @@
+"""What precision each layer of an engine really has: read back, kept beside the engine, held against what was asked.
+
+What was asked is in the ONNX graph: a node whose input comes from an INT8 DequantizeLinear is to compute in INT8, one
+whose input is float16 in HALF. What was built is read from the engine by TensorRT's inspector, on the GPU it is for; on
+a machine without that GPU it is read from the strongly typed network that was built, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from understudy.bundle.onnx_facts import load_onnx
+from understudy.configuration import Config
+from understudy.errors import EngineError
+
+Source = Literal["engine", "network"]
+SOURCES: dict[Source, str] = {
+    "engine": "the built engine (inspector)",
+    "network": "the network definition (strongly typed); reading the engine itself needs its GPU",
+}
+COMPUTING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""ONNX operators whose precision decides speed and accuracy."""
+
+_WITHOUT_WORK = frozenset({"CONSTANT", "SHAPE", "SHUFFLE", "IDENTITY"})
+_ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_INSPECTED_TYPE = re.compile(r"\b(FP32|FP16|BF16|FP8|INT8|INT32|INT64|UINT8|BOOL|FLOAT|HALF)\b", re.IGNORECASE)
+_SAME = {"FP32": "FLOAT", "FP16": "HALF", "BOOLEAN": "BOOL"}
+_MOST_NAMED = 3
+
+
+class LayerPrecision(Config):
+    """One layer; types are FLOAT, HALF, INT8, ... as TensorRT calls them."""
+
+    name: str
+    kind: str
+    onnx_nodes: tuple[str, ...] = ()
+    """Nodes of the ONNX file it was made from; several where TensorRT fused them."""
+    inputs: tuple[str, ...] = ()
+    """What it computes with: behind a DEQUANTIZE, what that was fed with."""
+    weights: str = ""
+    """Empty where it has none."""
+    outputs: tuple[str, ...] = ()
+
+
+class Attestation(Config):
+    """Every layer that does work."""
+
+    schema_version: Literal[1] = 1
+    source: Source
+    layers: tuple[LayerPrecision, ...]
+
+    @property
+    def num_by_type(self) -> dict[str, int]:
+        """Layers with weights, by the type of what they compute with."""
+        return dict(sorted(Counter(layer.inputs[0] for layer in self.layers if layer.weights and layer.inputs).items()))
+
+
+def attest_network(network: Any) -> Attestation:
+    """Reads an `INetworkDefinition`."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    producer = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
+    rows = [_network_row(layer, producer) for layer in layers if layer.type.name not in _WITHOUT_WORK]
+    return Attestation(source="network", layers=tuple(rows))
+
+
+def attest_inspection(text: str) -> Attestation:
+    """Reads what `EngineInspector.get_engine_information` gives of an engine built with detailed verbosity, as JSON.
+
+    Raises:
+        EngineError: when it is not JSON with layers and their types.
+    """
+    try:
+        layers = json.loads(text)["Layers"]
+        rows = tuple(_inspected_row(layer) for layer in layers)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(
+            "engine inspector",
+            found=f"{type(error).__name__} in {text[:60]!r}",
+            wanted="layers with their types",
+            remedy="build with detailed profiling verbosity: understudy compile does",
+        ) from error
+    return Attestation(source="engine", layers=rows)
+
+
+def requested_types(model: Path) -> dict[str, str]:
+    """What the graph asks of each node that computes, by name: INT8, HALF or FLOAT.
+
+    Raises:
+        BundleError: when the file cannot be read.
+    """
+    import onnx
+
+    loaded = onnx.shape_inference.infer_shapes(load_onnx(model))
+    graph = loaded.graph
+    maker = {name: node for node in graph.node for name in node.output}
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {
+        node.name: _requested(node, maker, types, onnx.TensorProto) for node in graph.node if node.op_type in COMPUTING
+    }
+
+
+def refuse_departures(model: Path, attestation: Attestation) -> None:
+    """Raises EngineError when a node was built in another precision than the graph asks for, with its name."""
+    wanted = requested_types(model)
+    found = [
+        f"{node} in {layer.inputs[0]}, asked for {wanted[node]}"
+        for layer in attestation.layers
+        for node in layer.onnx_nodes
+        if node in wanted and layer.inputs and layer.inputs[0] != wanted[node]
+    ]
+    if found:
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise EngineError(
+            f"{model}: precision of {len(found)} of {len(wanted)} nodes",
+            found="; ".join(found[:_MOST_NAMED]) + more,
+            wanted="what the graph asks for",
+            remedy="quantize with other layers, or compile with the precision it can have",
+        )
+
+
+def describe(attestation: Attestation) -> list[str]:
+    """A table of the layers with weights, at most 100 columns wide."""
+    rows = [layer for layer in attestation.layers if layer.weights]
+    kinds = Counter(layer.kind for layer in attestation.layers if not layer.weights)
+    lines = [f"read from {SOURCES[attestation.source]}", f"{'onnx node':<58} {'kind':<14} {'in':<6} {'weights':<8} out"]
+    for layer in rows:
+        name = ", ".join(layer.onnx_nodes) or layer.name
+        taken, given = (types[0] if types else "-" for types in (layer.inputs, layer.outputs))
+        lines.append(f"{_cut(name, 58):<58} {layer.kind[:14]:<14} {taken:<6} {layer.weights:<8} {given}")
+    if kinds:
+        others = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(5))
+        lines.append(f"and without weights: {others}{', ...' if len(kinds) > 5 else ''}")
+    return lines
+
+
+def _network_row(layer: Any, producer: dict[str, Any]) -> LayerPrecision:
+    inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
+    types = [_behind_dequantize(tensor, producer) for tensor in inputs if tensor is not None]
+    has_weights = layer.type.name in {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"}
+    weights = (types[1] if len(types) > 1 else types[0]) if has_weights and types else ""
+    return LayerPrecision(
+        name=layer.name,
+        kind=layer.type.name,
+        onnx_nodes=tuple(_ONNX_NODE.findall(layer.metadata)),
+        inputs=tuple(types[:1] if has_weights else types),
+        weights=weights,
+        outputs=tuple(layer.get_output(index).dtype.name for index in range(layer.num_outputs)),
+    )
+
+
+def _behind_dequantize(tensor: Any, producer: dict[str, Any]) -> str:
+    """The type that is computed with: a DEQUANTIZE before a layer is fused into it."""
+    layer = producer.get(tensor.name)
+    if layer is not None and layer.type.name == "DEQUANTIZE":
+        return str(layer.get_input(0).dtype.name)
+    return str(tensor.dtype.name)
+
+
+def _inspected_row(layer: dict[str, Any]) -> LayerPrecision:
+    weights = layer.get("Weights") or {}
+    return LayerPrecision(
+        name=layer["Name"],
+        kind=layer.get("ParameterType") or layer["LayerType"],
+        onnx_nodes=tuple(_ONNX_NODE.findall(layer.get("Metadata", ""))),
+        inputs=tuple(_inspected_type(tensor) for tensor in layer.get("Inputs", [])),
+        weights=_type_named(weights["Type"]) if weights.get("Count", 0) else "",
+        outputs=tuple(_inspected_type(tensor) for tensor in layer.get("Outputs", [])),
+    )
+
+
+def _inspected_type(tensor: dict[str, Any]) -> str:
+    return _type_named(tensor.get("Format/Datatype") or tensor["Format"])
+
+
+def _type_named(text: str) -> str:
+    """As in `Thirty-two wide channel vectorized row major Int8 format`."""
+    found = _INSPECTED_TYPE.search(text)
+    name = found.group(1).upper() if found else text.upper()
+    return _SAME.get(name, name)
+
+
+def _requested(node: Any, maker: dict[str, Any], types: dict[str, int], kinds: Any) -> str:
+    source = maker.get(node.input[0])
+    if source is not None and source.op_type == "DequantizeLinear":
+        return {kinds.INT8: "INT8", kinds.UINT8: "UINT8"}.get(types.get(source.input[0], 0), "INT8")
+    return {kinds.FLOAT16: "HALF", kinds.BFLOAT16: "BF16"}.get(types.get(node.input[0], 0), "FLOAT")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"...{text[-width + 3 :]}"
