@@ -56,7 +56,7 @@ class Attestation(Config):
     @property
     def num_by_type(self) -> dict[str, int]:
         """Layers with weights, by the type of what they compute with."""
-        return dict(sorted(Counter(layer.inputs[0] for layer in self.layers if layer.weights and layer.inputs).items()))
+        return dict(sorted(Counter(row.inputs[0] for row in self.layers if row.weights and row.inputs).items()))
 
 
 def attest_network(network: Any) -> Attestation:
@@ -75,7 +75,7 @@ def attest_inspection(text: str) -> Attestation:
     """
     try:
         layers = json.loads(text)["Layers"]
-        rows = tuple(_inspected_row(layer) for layer in layers)
+        rows = tuple(_inspected_row(entry) for entry in layers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(
             "engine inspector",
@@ -98,7 +98,7 @@ def requested_types(model: Path) -> dict[str, str]:
     graph = loaded.graph
     maker = {name: node for node in graph.node for name in node.output}
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
-    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {constant.name: constant.data_type for constant in graph.initializer}
     return {
         node.name: _requested(node, maker, types, onnx.TensorProto) for node in graph.node if node.op_type in COMPUTING
     }
@@ -108,10 +108,10 @@ def refuse_departures(model: Path, attestation: Attestation) -> None:
     """Raises EngineError when a node was built in another precision than the graph asks for, with its name."""
     wanted = requested_types(model)
     found = [
-        f"{node} in {layer.inputs[0]}, asked for {wanted[node]}"
-        for layer in attestation.layers
-        for node in layer.onnx_nodes
-        if node in wanted and layer.inputs and layer.inputs[0] != wanted[node]
+        f"{node} in {row.inputs[0]}, asked for {wanted[node]}"
+        for row in attestation.layers
+        for node in row.onnx_nodes
+        if node in wanted and row.inputs and row.inputs[0] != wanted[node]
     ]
     if found:
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
@@ -125,13 +125,13 @@ def refuse_departures(model: Path, attestation: Attestation) -> None:
 
 def describe(attestation: Attestation) -> list[str]:
     """A table of the layers with weights, at most 100 columns wide."""
-    rows = [layer for layer in attestation.layers if layer.weights]
-    kinds = Counter(layer.kind for layer in attestation.layers if not layer.weights)
+    rows = [row for row in attestation.layers if row.weights]
+    kinds = Counter(row.kind for row in attestation.layers if not row.weights)
     lines = [f"read from {SOURCES[attestation.source]}", f"{'onnx node':<58} {'kind':<14} {'in':<6} {'weights':<8} out"]
-    for layer in rows:
-        name = ", ".join(layer.onnx_nodes) or layer.name
-        taken, given = (types[0] if types else "-" for types in (layer.inputs, layer.outputs))
-        lines.append(f"{_cut(name, 58):<58} {layer.kind[:14]:<14} {taken:<6} {layer.weights:<8} {given}")
+    for row in rows:
+        name = ", ".join(row.onnx_nodes) or row.name
+        taken, given = (types[0] if types else "-" for types in (row.inputs, row.outputs))
+        lines.append(f"{_cut(name, 58):<58} {row.kind[:14]:<14} {taken:<6} {row.weights:<8} {given}")
     if kinds:
         others = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(5))
         lines.append(f"and without weights: {others}{', ...' if len(kinds) > 5 else ''}")
@@ -161,20 +161,20 @@ def _behind_dequantize(tensor: Any, producer: dict[str, Any]) -> str:
     return str(tensor.dtype.name)
 
 
-def _inspected_row(layer: dict[str, Any]) -> LayerPrecision:
-    weights = layer.get("Weights") or {}
+def _inspected_row(entry: dict[str, Any]) -> LayerPrecision:
+    weights = entry.get("Weights") or {}
     return LayerPrecision(
-        name=layer["Name"],
-        kind=layer.get("ParameterType") or layer["LayerType"],
-        onnx_nodes=tuple(_ONNX_NODE.findall(layer.get("Metadata", ""))),
-        inputs=tuple(_inspected_type(tensor) for tensor in layer.get("Inputs", [])),
+        name=entry["Name"],
+        kind=entry.get("ParameterType") or entry["LayerType"],
+        onnx_nodes=tuple(_ONNX_NODE.findall(entry.get("Metadata", ""))),
+        inputs=tuple(_inspected_type(port) for port in entry.get("Inputs", [])),
         weights=_type_named(weights["Type"]) if weights.get("Count", 0) else "",
-        outputs=tuple(_inspected_type(tensor) for tensor in layer.get("Outputs", [])),
+        outputs=tuple(_inspected_type(port) for port in entry.get("Outputs", [])),
     )
 
 
-def _inspected_type(tensor: dict[str, Any]) -> str:
-    return _type_named(tensor.get("Format/Datatype") or tensor["Format"])
+def _inspected_type(port: dict[str, Any]) -> str:
+    return _type_named(port.get("Format/Datatype") or port["Format"])
 
 
 def _type_named(text: str) -> str:
