@@ -95,6 +95,7 @@ class Against:
 
     Raises:
         EngineError: when their classes differ.
+        GeometryError: when they look at different LiDARs, or numbers of sweeps.
     """
 
     def __init__(self, pipeline: Pipeline, other: Pipeline, tolerance: Tolerance = DEFAULT_TOLERANCE) -> None:
@@ -103,6 +104,9 @@ class Against:
             raise EngineError("--against: classes", found=found, wanted=wanted)
         if other.lidar != pipeline.lidar:
             raise GeometryError("--against: LiDAR", found=other.lidar, wanted=pipeline.lidar)
+        if other.contract.sweeps != pipeline.contract.sweeps:
+            needed = f"{pipeline.contract.sweeps}, for both see the same clouds"
+            raise GeometryError("--against: sweeps in a cloud", found=other.contract.sweeps, wanted=needed)
         self.pipeline = other
         self._student = pipeline.contract.name
         self._tolerance = tolerance

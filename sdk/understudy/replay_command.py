@@ -7,14 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.bundle.bundle import open_bundle
 from understudy.bundle.manifest import Precision
+from understudy.engines.opening import open_engine
 from understudy.errors import BagError, InputError
 from understudy.evaluation_table import describe
-from understudy.pipeline import Pipeline, open_pipeline
+from understudy.pipeline import Pipeline
 from understudy.progress import Track, bar
 from understudy.replay import replay_bag
 from understudy.replay_against import DEFAULT_TOLERANCE, Against, tolerance_from
-from understudy.replay_labels import EVALUATION_FILE, evaluate_on_bag, refuse_unlabeled
+from understudy.replay_labels import EVALUATION_FILE, Scoring
 from understudy.replay_options import ReplayOptions
 from understudy.replay_summary import ReplaySummary
 from understudy.rig import Rig
@@ -69,32 +71,32 @@ def run_replay(
     """
     extras = extras or Extras()
     tolerance = tolerance_from(extras.tolerance) if extras.tolerance else DEFAULT_TOLERANCE
-    if extras.labels_topic:
-        refuse_unlabeled(bag, options, extras.labels_topic)
     with ExitStack() as stack:
         pipeline = stack.enter_context(_opened(bundle, rig, extras))
         against = None
         if extras.against is not None:
             against = Against(pipeline, stack.enter_context(_opened(extras.against, rig, extras)), tolerance)
-        summary = replay_bag(bag, pipeline, out, options, against=against, track=track)
+        scoring = Scoring(pipeline, extras.labels_topic) if extras.labels_topic else None
+        summary = replay_bag(bag, pipeline, out, options, against=against, scoring=scoring, track=track)
         _say_all(say, summary.lines())
-        if extras.labels_topic:
-            _evaluate(pipeline, bag, out, options, extras.labels_topic, say, track)
+        if scoring is not None:
+            _evaluate(scoring, out, say)
     departs = against is not None and _departs(against, bool(extras.tolerance), say)
     return _is_damaged(summary, options, say) or departs
 
 
-def _opened(bundle: Path, rig: Rig, extras: Extras) -> Pipeline:
-    return open_pipeline(bundle, rig, extras.precision, threads=extras.threads, lidar=extras.lidar)
+def _opened(bundle_path: Path, rig: Rig, extras: Extras) -> Pipeline:
+    """The student for clouds of as many sweeps as it was trained with: the replay accumulates them."""
+    bundle = open_bundle(bundle_path)
+    engine = open_engine(bundle, extras.precision or bundle.best_cpu_precision, threads=extras.threads)
+    return Pipeline(bundle.manifest, engine, rig, lidar=extras.lidar, sweeps=bundle.manifest.sweeps)
 
 
-def _evaluate(
-    pipeline: Pipeline, bag: Path, out: Path, options: ReplayOptions, topic: str, say: Say, track: Track
-) -> None:
-    evaluation, told = evaluate_on_bag(pipeline, bag, options, topic, track=track)
+def _evaluate(scoring: Scoring, out: Path, say: Say) -> None:
+    evaluation = scoring.evaluation()
     evaluation.write(out / EVALUATION_FILE)
     _say_all(say, describe(evaluation))
-    say(told)
+    say(scoring.told)
 
 
 def _departs(against: Against, is_asked: bool, say: Say) -> bool:

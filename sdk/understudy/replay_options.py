@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.errors import InputError
+from understudy.live.options import Rule
 from understudy.synchronizer import SyncPolicy
 
 _RATES = (0.001, 1000.0)
@@ -27,8 +28,12 @@ class ReplayOptions:
         check_transforms: refuse a rig that differs from the bag's `/tf_static`.
         overwrite: whether a bag of results that is there may go.
         salvage: where the bag cannot be opened, replay what its files still give.
-        with_input: copy the clouds, the pictures that were decoded and `/tf_static` into the bag of results.
-        policy: how camera frames are matched to sweeps.
+        with_input: copy what was read of sensors and odometry, and `/tf_static`, into the bag of results.
+        rule: how camera frames are matched to sweeps.
+        policy: its numbers.
+        odometry: `nav_msgs/Odometry` or `tf2_msgs/TFMessage`; None takes `/ego/odom`, the only odometry or `/tf`, and
+            none of them for a student of single sweeps.
+        refuse_frozen_after: as in `StreamOptions`.
     """
 
     topic: str | None = None
@@ -40,9 +45,14 @@ class ReplayOptions:
     overwrite: bool = False
     salvage: bool = False
     with_input: bool = False
+    rule: Rule = "nearest"
     policy: SyncPolicy = field(default_factory=SyncPolicy)
+    odometry: str | None = None
+    refuse_frozen_after: int = 3
 
     def __post_init__(self) -> None:
+        if self.refuse_frozen_after < 0:
+            raise InputError("--frozen-after", found=self.refuse_frozen_after, wanted="0 (never) or more")
         low, high = _RATES
         if self.rate != 0 and not low <= self.rate <= high:
             raise InputError("--rate", found=self.rate, wanted=f"0 (as fast as possible) or {low:g} to {high:g}")

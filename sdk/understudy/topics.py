@@ -9,6 +9,7 @@ LABELS_TOPIC = "/labels/boxes"
 MARKERS_TOPIC = "/understudy/markers"
 ODOMETRY_TOPIC = "/ego/odom"
 STATIC_TRANSFORMS_TOPIC = "/tf_static"
+TRANSFORMS_TOPIC = "/tf"
 
 
 def points_topic(lidar: str) -> str:

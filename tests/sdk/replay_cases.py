@@ -63,7 +63,7 @@ def write_drive(path: Path, rig: Rig, *, num: int = 6, edit: Edit | None = None,
                 writer.write_raw(POINTS, POINTS_TYPE, message, stamp_ns + 40 * MS)
             else:
                 writer.write(POINTS, message, stamp_ns + 40 * MS)
-            image = Image(np.zeros((96, 160, 3), np.uint8), stamp_ns + 10 * MS, "front")
+            image = Image(np.full((96, 160, 3), 20 * number, np.uint8), stamp_ns + 10 * MS, "front")
             writer.write(IMAGE, compressed_image_message(make_message, image), stamp_ns + 45 * MS)
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from understudy.cli import build_app
 from understudy.datasets.pandaset import PandasetSequence
 from understudy.engines.opening import OpenedModel
 from understudy.errors import BagError, EngineError, FrameError, GeometryError, InputError
-from understudy.evaluation import EvaluationSettings, evaluate_model
+from understudy.evaluation import Evaluation, EvaluationSettings, evaluate_model
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.outputs import detections_message
 from understudy.pipeline import Pipeline, open_pipeline
 from understudy.recording import record_bag
 from understudy.replay import replay_bag
 from understudy.replay_against import AGAINST_FILE, DEFAULT_TOLERANCE, Against, tolerance_from
-from understudy.replay_labels import evaluate_on_bag
+from understudy.replay_labels import Scoring
 from understudy.replay_options import ReplayOptions
 from understudy.rig import Rig, read_rig
 from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_bundle, tiny_contract
@@ -155,31 +156,37 @@ def write_labeled(path: Path, rig: Rig, *, num: int = 6, lonely: int = 0, frame_
     return path
 
 
+def evaluated(pipeline: Pipeline, bag: Path, options: ReplayOptions | None = None) -> tuple[Evaluation, str]:
+    scoring, options = Scoring(pipeline), replace(options or ReplayOptions(), overwrite=True)
+    replay_bag(bag, pipeline, bag.with_name(f"{bag.name}_out"), options, scoring=scoring)
+    return scoring.evaluation(), scoring.told
+
+
 class TestLabels:
     def test_right_boxes_score_full_and_wrong_ones_nothing(self, tmp_path: Path, rig: Rig) -> None:
         bag = write_labeled(tmp_path / "bag", rig, lonely=2)
-        right, told = evaluate_on_bag(pipeline_saying(rig, lambda _: [[5, 0, 0.9, 0]]), bag, ReplayOptions())
-        wrong, _ = evaluate_on_bag(pipeline_saying(rig, lambda _: [[50, 0, 0.9, 0]]), bag, ReplayOptions())
+        right, told = evaluated(pipeline_saying(rig, lambda _: [[5, 0, 0.9, 0]]), bag)
+        wrong, _ = evaluated(pipeline_saying(rig, lambda _: [[50, 0, 0.9, 0]]), bag)
         name = tiny_contract(uses_intensity=False).class_names[0]
         assert right.entry(name).num_truths == wrong.entry(name).num_truths
         assert right.entry(name, "bev").num_correct == right.entry(name, "bev").num_truths
         assert wrong.entry(name, "bev").num_correct == 0
-        assert told == "labels read 8 = used 6 + without a sweep 2"
+        assert told == "labels read 8 = used 6 + without a sweep that could be used 2"
         assert right.data == wrong.data
 
     def test_a_part_of_the_bag(self, tmp_path: Path, rig: Rig) -> None:
         bag = write_labeled(tmp_path / "bag", rig)
         options = ReplayOptions(start_s=0.15, end_s=0.45)
-        found, told = evaluate_on_bag(pipeline_saying(rig, lambda _: [[5, 0, 0.9, 0]]), bag, options)
+        found, told = evaluated(pipeline_saying(rig, lambda _: [[5, 0, 0.9, 0]]), bag, options)
         assert found.num_frames == 3
-        assert told == "labels read 3 = used 3 + without a sweep 0"
+        assert told == "labels read 3 = used 3 + without a sweep that could be used 0"
 
     def test_labels_of_another_frame_or_without_sweeps_are_refused(self, tmp_path: Path, rig: Rig) -> None:
         pipeline = pipeline_for(rig)
         with pytest.raises(GeometryError, match="found map, wanted base_link"):
-            evaluate_on_bag(pipeline, write_labeled(tmp_path / "a", rig, frame_id="map"), ReplayOptions())
+            evaluated(pipeline, write_labeled(tmp_path / "a", rig, frame_id="map"))
         with pytest.raises(BagError, match="wanted /labels/boxes"):
-            evaluate_on_bag(pipeline, write_drive(tmp_path / "b", rig), ReplayOptions())
+            evaluated(pipeline, write_drive(tmp_path / "b", rig))
 
 
 class TestCommand:
@@ -199,7 +206,7 @@ class TestCommand:
         result = self.run(*words, "--tolerance", "min_matched=0")
         files = sorted(file.name for file in (tmp_path / "out").iterdir())
         assert files == ["against.json", "evaluation.json", "metadata.yaml", "out.mcap", "replay.json"]
-        assert "labels read 6 = used 6 + without a sweep 0" in result.output
+        assert "labels read 6 = used 6 + without a sweep that could be used 0" in result.output
         assert "average precision in %" in result.output
         assert self.run(*words, "--overwrite").exit_code == 0, result.output
 
@@ -251,9 +258,9 @@ def test_labels_of_a_real_recording_score_as_in_the_data_set(tmp_path: Path, dat
     folder = tmp_path / "bundle"
     tiny_bundle(folder)
     with open_pipeline(folder, read_rig(bag / "rig.yaml")) as pipeline:
-        found, told = evaluate_on_bag(pipeline, bag, ReplayOptions())
+        found, told = evaluated(pipeline, bag)
         wanted = evaluate_model(OpenedModel(pipeline.contract, pipeline.engine), dataset, EvaluationSettings())
-    assert told == f"labels read {len(dataset)} = used {len(dataset)} + without a sweep 0"
+    assert told == f"labels read {len(dataset)} = used {len(dataset)} + without a sweep that could be used 0"
     assert found.num_frames == wanted.num_frames
     shared = [name for name in found.class_names if name in wanted.class_names]
     assert shared

@@ -114,7 +114,9 @@ class BagReader(Closing):
         """Log time just after the last message."""
         return int(self._reader.end_time)
 
-    def topic_of(self, type_name: str, *, name: str | None = None, preferred: str | None = None) -> Topic:
+    def topic_of(
+        self, type_name: str, *, name: str | None = None, preferred: str | None = None, option: str = "--topic"
+    ) -> Topic:
         """The topic called `name`, else the preferred one when it is there, else the only one of the type.
 
         Raises:
@@ -131,7 +133,7 @@ class BagReader(Closing):
             raise self._without(name or f"any {type_name}")
         if len(candidates) > 1:
             found = f"{len(candidates)} topics of {type_name}: {', '.join(candidates)}"
-            raise BagError(f"bag {self.path}", found=found, wanted="one", remedy="choose it with --topic")
+            raise BagError(f"bag {self.path}", found=found, wanted="one", remedy=f"choose it with {option}")
         return next(iter(candidates.values()))
 
     def messages(

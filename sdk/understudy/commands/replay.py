@@ -49,6 +49,12 @@ def replay(
     topic: str | None = typer.Option(None, "--topic", help="Point clouds to use."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig they come from."),
     cameras: bool = typer.Option(False, "--cameras", help="Also synchronize and decode the rig's cameras."),
+    rule: str = typer.Option("", "--rule", help="How cameras are matched: nearest, or approximate-time as in C++."),
+    require: str = typer.Option("", "--require", help="Cameras that a sweep needs: any, all, or how many."),
+    max_wait: float | None = typer.Option(None, "--max-wait", help="Longest wait for cameras, in seconds; else 0.1."),
+    slop: float | None = typer.Option(None, "--slop", help="Farthest camera frame, in seconds; 0.05 when left out."),
+    odometry: str | None = typer.Option(None, "--odometry", help="Odometry or transforms, for several sweeps a cloud."),
+    frozen_after: int = typer.Option(3, "--frozen-after", help="Repeats that tell a frozen sensor; 0: take them all."),
     rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded; up to 1000."),
     start: float = typer.Option(0.0, "--start", help="Where to start: seconds from the first message, or since 1970."),
     end: float | None = typer.Option(None, "--end", help="Where to stop, counted likewise."),
@@ -56,7 +62,9 @@ def replay(
     threads: int = typer.Option(1, "--threads", help="Threads of the engine."),
     ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where the bag's /tf_static differs."),
     salvage: bool = typer.Option(False, "--salvage", help="Replay what a damaged bag still gives; ends with 1."),
-    with_input: bool = typer.Option(False, "--with-input", help="Copy clouds and transforms into the results."),
+    with_input: bool = typer.Option(
+        False, "--with-input", help="Copy what was read, and /tf_static, into the results."
+    ),
     against: Path | None = typer.Option(None, "--against", help="Another bundle to compare with, frame by frame."),
     tolerance: str = typer.Option("", "--tolerance", help="For --against: min_matched=0.95,position_m=0.2; else 1."),
     evaluate: bool = typer.Option(False, "--evaluate", help="Average precision, where the bag holds labels."),
@@ -66,9 +74,11 @@ def replay(
     """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
     from understudy.bundle.manifest import precision_named
     from understudy.replay_command import Extras, run_replay
+    from understudy.replay_matching import matching_from
     from understudy.replay_options import ReplayOptions
     from understudy.rig import read_rig
 
+    matching = matching_from(cameras, rule, require, max_wait, slop)
     options = ReplayOptions(
         topic=topic,
         rate=rate,
@@ -79,6 +89,10 @@ def replay(
         overwrite=overwrite,
         salvage=salvage,
         with_input=with_input,
+        rule=matching.rule,
+        policy=matching.policy,
+        odometry=odometry,
+        refuse_frozen_after=frozen_after,
     )
     extras = Extras(
         precision=precision_named(precision) if precision else None,

@@ -1,0 +1,70 @@
+"""Which topic of a bag is which sensor of the rig, and which one tells where the ego was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from understudy.bags.reader import BagReader
+from understudy.errors import BagError
+from understudy.pipeline import Pipeline
+from understudy.replay_options import ReplayOptions
+from understudy.topics import ODOMETRY_TOPIC, TRANSFORMS_TOPIC, image_topic, points_topic
+
+POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
+ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+TRANSFORMS_TYPE = "tf2_msgs/msg/TFMessage"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which topic is what.
+
+    Attributes:
+        points: clouds of the student's LiDAR.
+        lidar: its name in the rig.
+        cameras: names of the cameras, by topic.
+        motion: odometry or transforms; None where nobody needs them.
+    """
+
+    points: str
+    lidar: str
+    cameras: Mapping[str, str]
+    motion: str | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        """Topics, the clouds' first."""
+        yield from (self.points, *self.cameras, *([self.motion] if self.motion else []))
+
+    def sensor_of(self, topic: str) -> str:
+        """The sensor's name in the rig."""
+        return self.lidar if topic == self.points else self.cameras[topic]
+
+
+def find_sources(reader: BagReader, pipeline: Pipeline, options: ReplayOptions) -> Sources:
+    """Looks for the topics of a replay.
+
+    Raises:
+        BagError: when the bag has no such topic, it is of another type, or there are several and none was chosen.
+    """
+    points = reader.topic_of(POINTS_TYPE, name=options.topic, preferred=points_topic(pipeline.lidar)).name
+    wanted = {image_topic(name): name for name in pipeline.rig.cameras} if options.cameras else {}
+    cameras = {topic: name for topic, name in wanted.items() if topic in reader.topics}
+    sweeps = pipeline.contract.sweeps
+    needs_motion = options.odometry is not None or sweeps > 1
+    motion = _motion_topic(reader, options.odometry, sweeps) if needs_motion else None
+    return Sources(points, pipeline.lidar, cameras, motion)
+
+
+def _motion_topic(reader: BagReader, name: str | None, sweeps: int) -> str:
+    """The topic called `name`, else `/ego/odom`, else the only odometry, else `/tf`."""
+    topics = reader.topics
+    if name is not None and name in topics and topics[name].type_name == TRANSFORMS_TYPE:
+        return name
+    has_odometry = any(topic.type_name == ODOMETRY_TYPE for topic in topics.values())
+    if name is not None or has_odometry:
+        return reader.topic_of(ODOMETRY_TYPE, name=name, preferred=ODOMETRY_TOPIC, option="--odometry").name
+    if TRANSFORMS_TOPIC in topics and topics[TRANSFORMS_TOPIC].type_name == TRANSFORMS_TYPE:
+        return TRANSFORMS_TOPIC
+    wanted = f"{ODOMETRY_TYPE} or {TRANSFORMS_TOPIC}, for a student of {sweeps} sweeps in a cloud"
+    raise BagError(f"bag {reader.path}", found="nothing that tells where the ego was", wanted=wanted)
