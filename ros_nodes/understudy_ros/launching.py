@@ -1,7 +1,8 @@
 """What the launch files share: a student as a lifecycle node that events configure and activate.
 
 Imports `launch`, so only launch files import it. All names are in `launch` and `launch_ros` since Humble; `autostart`
-of `LifecycleNode` is not, hence the events.
+of `LifecycleNode` is not, hence the events. `ros2 launch` runs in ROS's own Python, which need not have `understudy`:
+nothing of it is imported here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -45,6 +47,9 @@ TOPICS = {
 }
 """Inputs of every student by the name that the node has for them."""
 
+CAMERA = "{camera}"
+"""Stands for a camera's name in the topics given to a launch file."""
+
 Remappings = Sequence[tuple[str, Any]]
 
 
@@ -79,14 +84,20 @@ def middleware() -> list[Any]:
     return [SetEnvironmentVariable(name, profile, condition=wanted) for name in PROFILE_VARIABLES]
 
 
-def student(executable: str, remappings: Remappings) -> list[Any]:
-    """The node, and the two transitions that bring it up; refused ones leave it up, with the reason in diagnostics."""
+def student(executable: str, remappings: Remappings, texts: Iterable[str] = ()) -> list[Any]:
+    """The node, and the two transitions that bring it up; a refused one leaves it up, with the reason in diagnostics.
+
+    Args:
+        executable: of the package, and the node's name.
+        remappings: of its topics.
+        texts: arguments beyond those of every student that are parameters of it.
+    """
     node = LifecycleNode(
         package=PACKAGE,
         executable=executable,
         name=executable,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), {**_texts(STUDENT), **sim_time()}],
+        parameters=[LaunchConfiguration("params_file"), {**_texts([*STUDENT, *texts]), **sim_time()}],
         remappings=list(remappings),
         output="screen",
         on_exit=[Shutdown(reason=f"{executable} has ended", condition=IfCondition(LaunchConfiguration("required")))],
@@ -104,6 +115,52 @@ def student(executable: str, remappings: Remappings) -> list[Any]:
 def inputs() -> Remappings:
     """Where the node finds the topics that every student has."""
     return [(name, LaunchConfiguration(name)) for name in TOPICS]
+
+
+def camera_arguments() -> list[Any]:
+    """Where the cameras of the rig are to be found."""
+    return [
+        DeclareLaunchArgument("cameras", default_value="", description="Names in the rig, with commas; empty: all."),
+        DeclareLaunchArgument(
+            "image",
+            default_value=f"{CAMERA}/image",
+            description=f"Topic of raw pictures, {CAMERA} for the camera's name in the rig; compressed ones lie below.",
+        ),
+        DeclareLaunchArgument(
+            "camera_info",
+            default_value=f"{CAMERA}/camera_info",
+            description="Topic of intrinsics, likewise.",
+        ),
+    ]
+
+
+def camera_inputs(context: Any) -> Remappings:
+    """Where the node finds the pictures and intrinsics of each camera of the rig; needs `camera_arguments`."""
+    image, info = (LaunchConfiguration(name).perform(context) for name in ("image", "camera_info"))
+    remappings = []
+    for camera in _cameras(Path(LaunchConfiguration("rig").perform(context)).expanduser()):
+        pictures = image.replace(CAMERA, camera)
+        remappings += [
+            (f"{camera}/image", pictures),
+            (f"{camera}/image/compressed", f"{pictures}/compressed"),
+            (f"{camera}/camera_info", info.replace(CAMERA, camera)),
+        ]
+    return remappings
+
+
+def numbered(remappings: Remappings) -> Remappings:
+    """The compressed pictures among them as `camera_1/image/compressed` and so on, which RViz's file shows."""
+    pictures = [target for source, target in remappings if source.endswith("/image/compressed")]
+    return [(f"camera_{number}/image/compressed", target) for number, target in enumerate(pictures, 1)]
+
+
+def _cameras(rig: Path) -> list[str]:
+    """Cameras in a rig file; of one that cannot be read none: the node then refuses it and says why."""
+    try:
+        sensors = yaml.safe_load(rig.read_text())["sensors"]
+        return [name for name, sensor in sensors.items() if sensor["kind"] == "camera"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        return []
 
 
 def view(share: Path, executable: str, remappings: Remappings) -> Node:
