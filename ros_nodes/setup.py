@@ -30,5 +30,11 @@ setup(
     maintainer="The Understudy authors",
     description="Understudy's students as ROS 2 lifecycle nodes.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [f"lidar_detector = {NAME}.lidar_detector:main"]},
+    entry_points={
+        "console_scripts": [
+            f"lidar_detector = {NAME}.lidar_detector:main",
+            f"fusion_detector = {NAME}.fusion_detector:main",
+            f"timing_recorder = {NAME}.timing_recorder:main",
+        ]
+    },
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
+
+from understudy.errors import InputError
 
 _ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service")
 _MIDDLEWARE = "qos_overrides."
@@ -15,14 +18,16 @@ _MIDDLEWARE = "qos_overrides."
 
 @dataclass(frozen=True)
 class Declared:
-    """A parameter of a node; a change counts from the next configure on.
+    """A parameter of a node.
 
     Attributes:
         name: of the parameter.
         default: its value where none is given; its type is the parameter's.
         description: for `ros2 param describe`.
         limits: smallest and largest, of an integer.
-        choices: all that it may be; the node refuses to configure with another one.
+        choices: all that it may be.
+        counts_from: the transition from which on a change counts.
+        any_type: takes a value of any type; whoever reads it checks.
     """
 
     name: str
@@ -30,14 +35,30 @@ class Declared:
     description: str
     limits: tuple[int, int] | None = None
     choices: tuple[str, ...] = ()
+    counts_from: Literal["configure", "activate"] = "configure"
+    any_type: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
         """As ROS has it."""
         ranges = [IntegerRange(from_value=low, to_value=high, step=1) for low, high in filter(None, [self.limits])]
-        constraints = "one of: " + ", ".join(self.choices) if self.choices else ""
+        constraints = ["one of: " + ", ".join(self.choices)] if self.choices else []
+        constraints.append(f"a change counts from the next {self.counts_from}")
         return ParameterDescriptor(
-            description=self.description, additional_constraints=constraints, integer_range=ranges
+            description=self.description,
+            additional_constraints="; ".join(constraints),
+            integer_range=ranges,
+            dynamic_typing=self.any_type,
         )
+
+    def checked(self, value: Any) -> Any:
+        """The value.
+
+        Raises:
+            InputError: when it is none of the choices.
+        """
+        if self.choices and value not in self.choices:
+            raise InputError(f"parameter {self.name}", found=value, wanted=" or ".join(self.choices))
+        return value
 
 
 LIDAR_PARAMETERS = (
@@ -46,17 +67,182 @@ LIDAR_PARAMETERS = (
     Declared("lidar", "", "Name of the LiDAR in the rig; may be empty when there is one."),
     Declared("precision", "", "fp32, fp16, int8 or uint8; empty takes the fastest that the bundle has for this CPU."),
     Declared("threads", 1, "Threads of the engine.", limits=(1, 64)),
-    Declared("points_topic", "points", "sensor_msgs/PointCloud2 of the LiDAR; relative to the node's namespace."),
-    Declared("reliable", False, "Subscribe reliably; off accepts any publisher and never holds one up."),
-    Declared("deadline_ms", 0, "Oldest that a sweep may be, by its stamp; 0 takes any age.", limits=(0, 60_000)),
-    Declared("silent_ms", 1000, "Time without a message after which the LiDAR is at fault.", limits=(100, 60_000)),
+    Declared(
+        "points_topic",
+        "points",
+        "sensor_msgs/PointCloud2 of the LiDAR; relative to the node's namespace.",
+        counts_from="activate",
+    ),
+    Declared(
+        "reliable",
+        False,
+        "Subscribe to the LiDAR reliably; off accepts any publisher and never holds one up.",
+        counts_from="activate",
+    ),
+    Declared("depth", 5, "Clouds that the middleware keeps.", limits=(1, 1000), counts_from="activate"),
+    Declared(
+        "deadline_ms",
+        0,
+        "Oldest that a sweep may be, by its stamp; 0 takes any age.",
+        limits=(0, 60_000),
+        counts_from="activate",
+    ),
+    Declared(
+        "silent_ms",
+        500,
+        "Time without a message after which a sensor is at fault.",
+        limits=(100, 60_000),
+        counts_from="activate",
+    ),
+    Declared(
+        "frozen_after",
+        3,
+        "Refuse a sensor whose content stays the same, bit for bit, so many times under new stamps; 0 refuses none.",
+        limits=(0, 1000),
+        counts_from="activate",
+    ),
+    Declared(
+        "use_tf",
+        "compare",
+        "/tf_static and the rig: compare refuses a sensor that is elsewhere, warn only reports it, replace takes the "
+        "mountings from /tf_static, off does not listen.",
+        choices=("compare", "warn", "replace", "off"),
+    ),
+    Declared(
+        "tf_wait_ms",
+        5000,
+        "With use_tf replace: how long configure waits for the transforms.",
+        limits=(0, 60_000),
+    ),
+    Declared(
+        "motion",
+        "odometry",
+        "Where the ego's motion comes from, for students that see several sweeps: odometry, or tf (odom to base_link).",
+        choices=("odometry", "tf"),
+        counts_from="activate",
+    ),
+    Declared("odometry_topic", "odometry", "nav_msgs/Odometry of base_link.", counts_from="activate"),
+    Declared("timing_topic", "~/timing", "std_msgs/Float64MultiArray: age and stages of each result, in ms."),
+    Declared("class_names_topic", "~/class_names", "std_msgs/String, latched: the classes by number, as JSON."),
+)
+
+CAMERA_PARAMETERS = (
+    Declared(
+        "cameras",
+        "",
+        "Names of cameras in the rig, with commas between them or as a list; empty takes all.",
+        any_type=True,
+    ),
+    Declared(
+        "image_transport",
+        "compressed",
+        "compressed: sensor_msgs/CompressedImage on CAMERA/image/compressed; raw: sensor_msgs/Image on CAMERA/image.",
+        choices=("compressed", "raw"),
+        counts_from="activate",
+    ),
+    Declared("cameras_reliable", False, "Subscribe to the cameras reliably.", counts_from="activate"),
+    Declared(
+        "cameras_depth",
+        5,
+        "Pictures of a camera that the middleware keeps.",
+        limits=(1, 1000),
+        counts_from="activate",
+    ),
+    Declared(
+        "camera_info",
+        "compare",
+        "CAMERA/camera_info and the rig: compare refuses the pictures of a camera that differs, warn only reports it, "
+        "off does not listen.",
+        choices=("compare", "warn", "off"),
+        counts_from="activate",
+    ),
+    Declared(
+        "tolerance_ms",
+        50,
+        "Farthest that a picture may be from its sweep.",
+        limits=(0, 10_000),
+        counts_from="activate",
+    ),
+    Declared(
+        "max_wait_ms",
+        100,
+        "Longest that a sweep waits for its pictures.",
+        limits=(0, 10_000),
+        counts_from="activate",
+    ),
+    Declared(
+        "require",
+        "any",
+        "Pictures without which a sweep is not used: all, any (the sweep alone will do), or how many.",
+        counts_from="activate",
+        any_type=True,
+    ),
+    Declared(
+        "rule",
+        "nearest",
+        "How pictures are matched: nearest to the sweep, or as message_filters' ApproximateTime in C++ does.",
+        choices=("nearest", "approximate_time"),
+        counts_from="activate",
+    ),
 )
 
 
 def declare(node: Node, parameters: tuple[Declared, ...]) -> None:
-    """Declares them all; a value of the wrong type or out of range ends the start."""
+    """Declares them all; a value of the wrong type or out of range ends the start.
+
+    From then on a value that is none of a parameter's choices is refused when it is set, and who sets one is told
+    when it counts.
+    """
     for parameter in parameters:
         node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+    by_name = {parameter.name: parameter for parameter in parameters}
+    node.add_on_set_parameters_callback(lambda changed: _answer(by_name, changed))
+
+
+def _answer(by_name: dict[str, Declared], changed: Sequence[Any]) -> SetParametersResult:
+    known = [(by_name[entry.name], entry.value) for entry in changed if entry.name in by_name]
+    try:
+        for declared, value in known:
+            declared.checked(value)
+    except InputError as error:
+        return SetParametersResult(successful=False, reason=str(error))
+    when = {declared.counts_from: None for declared, _ in known}
+    reason = f"counts from the next {' or '.join(when)}" if when else ""
+    return SetParametersResult(successful=True, reason=reason)
+
+
+def named_cameras(value: Any, known: Sequence[str], rig: str) -> tuple[str, ...]:
+    """The cameras that the parameter `cameras` asks for, in its order; all of them where it asks for none.
+
+    Raises:
+        InputError: when one is not in the rig, is named twice, or the value is neither text nor a list of it.
+    """
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) for entry in entries):
+        raise InputError("parameter cameras", found=value, wanted="names, as a list or with commas between them")
+    names = tuple(name for name in (entry.strip() for entry in entries) if name)
+    strangers = [name for name in names if name not in known]
+    if strangers or len(set(names)) < len(names):
+        found = f"{strangers[0]}" if strangers else f"{', '.join(names)}"
+        wanted = f"each of the cameras of rig {rig} once at most: {', '.join(known) or 'it has none'}"
+        raise InputError("parameter cameras", found=found, wanted=wanted)
+    return names or tuple(known)
+
+
+def cameras_required(value: Any) -> tuple[Literal["all", "min_n", "any"], int]:
+    """What the parameter `require` asks for, as `SyncPolicy` has it: its word and the least number of cameras.
+
+    Raises:
+        InputError: when it is none of all, any and a number.
+    """
+    text = str(value).strip()
+    if text == "all":
+        return "all", 1
+    if text == "any":
+        return "any", 1
+    if text.isdecimal() and not isinstance(value, bool):
+        return "min_n", int(text)
+    raise InputError("parameter require", found=value, wanted="all, any, or how many cameras")
 
 
 def unknown_parameters(node: Node) -> tuple[str, ...]:

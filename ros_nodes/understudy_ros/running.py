@@ -12,13 +12,13 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from understudy_ros.lidar_node import LidarNode
+from understudy_ros.student_node import StudentNode
 from understudy_ros.transitions import answer_forbidden_transitions
 
 _LONGEST_NAP_S = 0.1
 
 
-def run_node(make_node: Callable[[], LidarNode]) -> None:
+def run_node(make_node: Callable[[], StudentNode]) -> None:
     """Start, spin, stop; for the `main` of a node.
 
     rclpy's own signal handlers interrupt whatever runs, and a callback's error would end the process: neither here.
@@ -41,7 +41,7 @@ def run_node(make_node: Callable[[], LidarNode]) -> None:
     rclpy.try_shutdown()
 
 
-def _spin(node: LidarNode, stop: threading.Event) -> None:
+def _spin(node: StudentNode, stop: threading.Event) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not (stop.is_set() or node.finished):
@@ -55,7 +55,7 @@ def _spin(node: LidarNode, stop: threading.Event) -> None:
 class _ForwardedLog(logging.Handler):
     """What the library logs, in the node's log while this is entered."""
 
-    def __init__(self, node: LidarNode) -> None:
+    def __init__(self, node: StudentNode) -> None:
         super().__init__(logging.WARNING)
         self._logger = node.get_logger()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,31 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
 
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import PointCloud2
-from vision_msgs.msg import Detection3DArray
-from visualization_msgs.msg import MarkerArray
 
 from tests.ros_nodes.observer import Observer, assign_bytes
-from tests.ros_nodes.processes import NodeProcess, Nodes
-from understudy.boxes import Boxes, wrap_angle
-from understudy.configuration import write_yaml
+from tests.ros_nodes.processes import Nodes
+from tests.ros_nodes.running_detector import (
+    ERROR,
+    OK,
+    WARN,
+    Running,
+    assert_counts_add_up,
+    assert_same,
+    at_fault,
+    message_of,
+    road,
+    values_of,
+    written,
+)
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.pandaset import PandasetSequence
 from understudy.frame import Frame, PointCloud
-from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import stamp_ns_from_message
-from understudy.messages.outputs import boxes_from_detections
 from understudy.pipeline import open_pipeline
 from understudy.rig import Rig
-from understudy.testing import CLASS_NAMES, frame_of, road_cloud, simple_rig, tiny_bundle
-from understudy_ros.make import make_message
+from understudy.testing import CLASS_NAMES, frame_of, simple_rig, tiny_bundle
 
 MODULE, NODE = "understudy_ros.lidar_detector", "/lidar_detector"
-ERROR, WARN, OK = b"\x02", b"\x01", b"\x00"
 NAN = float("nan")
 
 
@@ -48,72 +53,14 @@ def rig_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(simple_rig(), tmp_path_factory.mktemp("rig") / "rig.yaml")
 
 
-def written(rig: Rig, path: Path) -> Path:
-    write_yaml(path, rig)
-    return path
-
-
-def message_of(cloud: PointCloud, layout: str = "plain", intensity_scale: float = 1.0) -> Any:
-    return cloud_message(make_message, cloud, LAYOUTS[layout], intensity_scale)
-
-
-def road(number: int = 0) -> PointCloud:
-    return road_cloud(np.random.default_rng(number), stamp_ns=1_700_000_000_000_000_000 + number)
-
-
-class Running:
-    """An active detector with its topics connected, which the answer to a first cloud has proved."""
-
-    def __init__(
-        self, observer: Observer, process: NodeProcess, first: Any, node: str = NODE, points: str = "/points"
-    ) -> None:
-        self.observer, self.process, self.node = observer, process, node
-        self.publisher = observer.publisher(PointCloud2, points)
-        self.detections = observer.hear(Detection3DArray, f"{node}/detections")
-        self.markers = observer.hear(MarkerArray, f"{node}/markers")
-        observer.bring_up(node)
-        self.ask(first)
-
-    def ask(self, message: Any) -> Any:
-        """The detections that a cloud leads to; sent again where the two ends had not found each other yet."""
-        stamp_ns, heard = stamp_ns_from_message(message), self.detections.messages
-        answers = lambda: [answer for answer in heard if stamp_ns_from_message(answer) == stamp_ns]  # noqa: E731
-        for _ in range(5):
-            self.observer.connect(self.publisher, self.detections, self.markers)
-            self.publisher.publish(message)
-            if self.observer.happens(answers, timeout_s=4.0):
-                return answers()[0]
-        raise AssertionError("no detections")
-
-    def close(self) -> None:
-        self.observer.node.destroy_publisher(self.publisher)
-        for heard in (self.detections, self.markers):
-            self.observer.forget(heard)
-
-
 @pytest.fixture
 def running(observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path) -> Iterator[Running]:
     # Silent at every look, the usual case in a test: what was refused must be said all the same.
     given = {"bundle": bundle, "rig": rig_file, "reliable": True, "silent_ms": 100}
     process = nodes.start(MODULE, name="lidar_detector", **given)
-    made = Running(observer, process, message_of(road(99)))
+    made = Running(observer, process, road(-20), NODE)
     yield made
     made.close()
-
-
-def assert_same(message: Any, boxes: Boxes, stamp_ns: int) -> None:
-    """Position and size bit for bit; the yaw went through a quaternion."""
-    received = boxes_from_detections(message, boxes.class_names)
-    assert (stamp_ns_from_message(message), message.header.frame_id) == (stamp_ns, "base_link")
-    np.testing.assert_array_equal(received.geometry[:, :6], boxes.geometry[:, :6])
-    turn_rad = received.geometry[:, 6] - boxes.geometry[:, 6]
-    np.testing.assert_allclose(wrap_angle(turn_rad), 0.0, atol=1e-6)
-    np.testing.assert_array_equal(received.labels, boxes.labels)
-    np.testing.assert_array_equal(received.scores, boxes.scores)
-
-
-def values_of(status: Any) -> dict[str, str]:
-    return {pair.key: pair.value for pair in status.values}
 
 
 def road_markers(running: Running) -> list[Any]:
@@ -132,8 +79,8 @@ def test_life_from_start_to_sigint(running: Running, bundle: Path) -> None:
     texts = [marker.text for marker in road_markers(running)[-1].markers if marker.text]
     assert {text.split()[0] for text in texts} <= set(CLASS_NAMES)
     assert len(texts) == len(wanted)
-    status = observer.diagnosis(NODE, lambda status: int(values_of(status).get("published", 0)) >= 2, "two published")
-    assert status.level == OK or "no message" in status.message
+    status = observer.diagnosis(NODE, lambda status: int(values_of(status).get("results", 0)) >= 2, "two results")
+    assert status.level == OK or at_fault(status) == {"lidar"}
     assert values_of(status)["state"] == "active"
     assert float(values_of(status)["run_ms"]) > 0
 
@@ -179,36 +126,31 @@ def test_a_topic_that_is_none_refuses_to_activate(
 
 
 def test_what_cannot_be_used_is_counted_and_the_next_is_used(running: Running) -> None:
-    observer, good = running.observer, message_of(road())
-    truncated, empty, other_frame = (message_of(road()) for _ in range(3))
+    observer, good = running.observer, message_of(road(6))
+    truncated, empty, other_frame = (message_of(road(-number)) for number in (3, 2, 1))
     assign_bytes(truncated, bytes(truncated.data[:1000]))
     empty.width = empty.row_step = 0
     assign_bytes(empty, b"")
     points = np.full((50, 4), NAN, np.float32)
-    nothing_finite = message_of(PointCloud(points, road().stamp_ns, "lidar"))
+    nothing_finite = message_of(PointCloud(points, road(3).stamp_ns, "lidar"))
     other_frame.header.frame_id = "somewhere_else"
-    for bad, reason in ((truncated, "point cloud"), (empty, "0"), (other_frame, "somewhere_else")):
+    bads = ((truncated, "point cloud data"), (empty, "0 x 1 points"), (other_frame, "somewhere_else"))
+    for bad, reason in (*bads, (nothing_finite, "finite")):
         running.publisher.publish(bad)
-        status = observer.diagnosis(NODE, lambda status: "not used" in status.message, reason)
+        status = observer.diagnosis(NODE, lambda status: reason in status.message, reason)  # noqa: B023
         assert status.level in (ERROR, WARN)
-        assert status.message.startswith("lidar: ")
-        assert "1 not used" in status.message
-        assert reason in status.message
-    running.publisher.publish(nothing_finite)
+        assert at_fault(status) == {"lidar"}
+        assert "not used; the last: " in status.message
     some = road(5).points.copy()
     some[::7] = NAN
     running.publisher.publish(message_of(PointCloud(some, road(5).stamp_ns, "lidar")))
     heard = running.detections.messages
     observer.until(lambda: stamp_ns_from_message(heard[-1]) == road(5).stamp_ns, "the cloud with some NaN")
-    assert_counts_add_up(observer)
-    assert stamp_ns_from_message(running.ask(good)) == road().stamp_ns
+    assert stamp_ns_from_message(running.ask(good)) == road(6).stamp_ns
+    status = observer.diagnosis(NODE, lambda status: int(values_of(status)["results"]) >= 3, "results")
+    assert_counts_add_up(status, "lidar")
+    assert int(values_of(status)["rejected/lidar"]) == 4
     assert running.process.is_alive
-
-
-def assert_counts_add_up(observer: Observer) -> None:
-    values = values_of(observer.diagnosis(NODE, lambda status: "received" in values_of(status), "counts"))
-    ends = ("waiting", "published", "superseded", "rejected", "stale", "failed", "discarded")
-    assert int(values["received"]) == sum(int(values[end]) for end in ends)
 
 
 def test_params_file_namespace_and_remap(
@@ -221,7 +163,7 @@ def test_params_file_namespace_and_remap(
     process = nodes.start(
         MODULE, name="roof_detector", namespace="/car", remap={"points": "/roof/points"}, params_file=params_file
     )
-    made = Running(observer, process, message_of(road(99)), node, "/roof/points")
+    made = Running(observer, process, road(-20), node, "/roof/points")
     assert stamp_ns_from_message(made.ask(message_of(road(3), "shuffled"))) == road(3).stamp_ns
     status = observer.diagnosis(node, lambda status: bool(values_of(status)["unknown_parameters"]), "unknown")
     unknown = values_of(status)["unknown_parameters"]
@@ -290,7 +232,7 @@ def test_real_sweeps_give_what_the_pipeline_gives_in_process(
     process = nodes.start(MODULE, name="lidar_detector", bundle=bundle, rig=rig_file, lidar=lidar, reliable=True)
     clouds = [frame.clouds[lidar] for frame in frames]
     messages = [message_of(cloud, intensity_scale=rig.lidars[lidar].intensity_scale) for cloud in clouds]
-    made = Running(observer, process, messages[0])
+    made = Running(observer, process, replace(clouds[0], stamp_ns=clouds[0].stamp_ns - 10**9), NODE)
     for message, cloud, boxes in zip(messages, clouds, wanted, strict=True):
         assert_same(made.ask(message), boxes, cloud.stamp_ns)
     made.close()

@@ -1,0 +1,133 @@
+"""What an active node listens to; each callback hands its message on and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from understudy_ros.make import message_class
+
+TRANSFORMS_TYPE = "tf2_msgs/msg/TFMessage"
+_INFO_DEPTH, _MOTION_DEPTH = 2, 50
+
+Push = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Which topics, and how.
+
+    Attributes:
+        lidar: name of the LiDAR in the rig.
+        cameras: names of the cameras.
+        points_topic: of the LiDAR.
+        reliable: whether the LiDAR is subscribed reliably.
+        depth: clouds that the middleware keeps.
+        image_transport: compressed or raw.
+        cameras_reliable: whether cameras are subscribed reliably.
+        cameras_depth: pictures of each that the middleware keeps.
+        camera_infos: whether intrinsics are listened to.
+        motion: odometry, tf, or empty for none.
+        odometry_topic: of the ego's motion.
+    """
+
+    lidar: str
+    cameras: tuple[str, ...] = ()
+    points_topic: str = "points"
+    reliable: bool = False
+    depth: int = 5
+    image_transport: str = "compressed"
+    cameras_reliable: bool = False
+    cameras_depth: int = 5
+    camera_infos: bool = False
+    motion: str = ""
+    odometry_topic: str = "odometry"
+
+
+class Inputs:
+    """The subscriptions of an active node, by what they are called in diagnostics.
+
+    Attributes:
+        unheard: what the middleware refused to connect, by input: a publisher that offers less than is asked for.
+
+    Args:
+        node: who listens.
+        options: to what.
+        push: gets the messages of each sensor.
+        push_motion: gets odometry or transforms.
+        push_info: gets the intrinsics of each camera.
+    """
+
+    def __init__(
+        self, node: Node, options: InputOptions, push: Push, push_motion: Callable[[Any], None], push_info: Push
+    ) -> None:
+        self._node, self._options = node, options
+        self._push, self._push_motion, self._push_info = push, push_motion, push_info
+        self._subscriptions: list[Any] = []
+        self.unheard: dict[str, str] = {}
+
+    def open(self) -> None:
+        """Subscribes; nothing stays subscribed when one of them fails."""
+        try:
+            self._open_points()
+            for camera in self._options.cameras:
+                self._open_camera(camera)
+            self._open_motion()
+        except Exception:  # a topic name that is none, say: rclpy has an error of its own for each reason
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Hears nothing any more."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    @property
+    def points(self) -> Any:
+        """The LiDAR's subscription."""
+        return self._subscriptions[0]
+
+    def _open_points(self) -> None:
+        options = self._options
+        profile = _profile(options.reliable, options.depth)
+        self._hear(options.lidar, PointCloud2, options.points_topic, partial(self._push, options.lidar), profile)
+
+    def _open_camera(self, camera: str) -> None:
+        options = self._options
+        profile = _profile(options.cameras_reliable, options.cameras_depth)
+        is_raw = options.image_transport == "raw"
+        kind, topic = (Image, f"{camera}/image") if is_raw else (CompressedImage, f"{camera}/image/compressed")
+        self._hear(camera, kind, topic, partial(self._push, camera), profile)
+        if options.camera_infos:
+            topic, profile = f"{camera}/camera_info", _profile(False, _INFO_DEPTH)
+            self._hear(topic, CameraInfo, topic, partial(self._push_info, camera), profile)
+
+    def _open_motion(self) -> None:
+        options, profile = self._options, _profile(False, _MOTION_DEPTH)
+        if options.motion == "odometry":
+            self._hear("odometry", Odometry, options.odometry_topic, self._push_motion, profile)
+        elif options.motion == "tf":
+            self._hear("/tf", message_class(TRANSFORMS_TYPE), "/tf", self._push_motion, profile)
+
+    def _hear(self, who: str, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._note_incompatible, who))
+        made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
+        self._subscriptions.append(made)
+
+    def _note_incompatible(self, who: str, event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self.unheard[who] = f"a publisher offers less than is asked for: {policy}"
+        self._node.get_logger().error(f"{who}: {self.unheard[who]}; set reliable or cameras_reliable to false")
+
+
+def _profile(reliable: bool, depth: int) -> QoSProfile:
+    reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(depth=depth, reliability=reliability)
