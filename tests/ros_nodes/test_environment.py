@@ -1,19 +1,30 @@
-"""What `make ros` built: our own build of the message packages is the real ones' equal."""
+"""What `make ros` and `make jazzy` built: our own messages are the real ones' equal, the DDS profile is read."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
+pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros` or `make test-jazzy`")
 
 from rclpy.serialization import deserialize_message, serialize_message
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3D, Detection3DArray
+
+from tests.ros_nodes.observer import Observer
+from tests.ros_nodes.processes import NodeProcess, Nodes
+from understudy.diagnosis_dds import (
+    DEFAULT_SEGMENT_BYTES,
+    NEW_VARIABLE,
+    OLD_VARIABLE,
+    profile_variable,
+    shipped_profile,
+)
 
 
 def type_hash(package: str, name: str) -> str:
@@ -36,3 +47,24 @@ def test_messages_survive_the_wire() -> None:
 
 def test_discovery_stays_on_this_machine() -> None:
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def largest_segment_bytes(process: NodeProcess) -> int:
+    """Of the shared memory that a process of Fast DDS has mapped; 0 before there is any."""
+    mapped = re.findall(r"/dev/shm/fast(?:dds|rtps)_\S+", Path(f"/proc/{process.pid}/maps").read_text())
+    return max((Path(path).stat().st_size for path in set(mapped) if Path(path).exists()), default=0)
+
+
+@pytest.mark.parametrize("variable", [NEW_VARIABLE, OLD_VARIABLE])
+def test_the_shipped_profile_counts_under_the_variable_that_is_named_for_this_distribution(
+    observer: Observer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in (NEW_VARIABLE, OLD_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(shipped_profile()))
+    process = nodes.start("tests.ros_nodes.slow_node", name="slow_node")
+    assert observer.state("/slow_node") == 1
+    is_large = largest_segment_bytes(process) > 32 * DEFAULT_SEGMENT_BYTES
+    # Kilted still reads the old name, with a warning; Jazzy does not know the new one.
+    assert is_large == (variable in (profile_variable(), OLD_VARIABLE))
+    assert process.stop() == 0
