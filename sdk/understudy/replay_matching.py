@@ -30,19 +30,20 @@ def matching_from(
         cameras: whether there is anything to match.
         rule: `nearest` or `approximate-time`; empty is `nearest`.
         require: `all`, `any` or a number of cameras.
-        max_wait_s: longest that a sweep waits for its cameras.
+        max_wait_s: longest that a sweep waits, for its cameras or to know where the ego was.
         slop_s: farthest that a camera frame may be from the sweep's reference time.
 
     Raises:
         InputError: when a word is wrong, or says something that nobody would look at.
     """
-    given = {"--require": require, "--max-wait": max_wait_s, "--slop": slop_s}
+    given = {"--rule": rule, "--require": require, "--slop": slop_s, "--max-wait": max_wait_s}
     said = [name for name, value in given.items() if value not in {"", None}]
-    if not cameras and (said or rule):
-        raise InputError(" and ".join(["--rule"] * bool(rule) + said), found="no --cameras", wanted="cameras to match")
+    if not cameras and set(said) - {"--max-wait"}:
+        raise InputError(" and ".join(said), found="no --cameras", wanted="cameras to match")
     if (rule or "nearest") not in _RULES:
         raise InputError("--rule", found=rule, wanted=" or ".join(_RULES))
     chosen = _RULES[rule or "nearest"]
+    said = [name for name in said if name != "--rule"]
     if chosen == "approximate_time" and said:
         wanted = "none of them: this rule gives whole sets only and knows no time-out"
         raise InputError("--rule approximate-time", found=" and ".join(said), wanted=wanted)
