@@ -15,7 +15,7 @@ JAZZY := $(VENV)/jazzy/.installed
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
 .PHONY: demo oracles surfaces ros jazzy test test-ros test-jazzy test-slow test-optional \
-	lint types imports check bench wrong-inputs clean
+	lint types imports check bench bench-ros soak wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -91,6 +91,15 @@ check: lint types imports
 
 bench: $(STAMP) $(ORACLES)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The real node over DDS: some four minutes.
+bench-ros: $(ROS)
+	@$(VENV)/ros/bin/python -m benchmarks.ros.end_to_end
+
+# An hour of messages through the node's core in virtual time, then ten minutes of the real node.
+soak: $(STAMP) $(ROS)
+	@$(BIN)/python -m benchmarks.soak_core
+	@$(VENV)/ros/bin/python -m benchmarks.ros.soak --minutes 10
 
 wrong-inputs: $(STAMP)
 	@$(BIN)/python -m tests.integration.wrong_inputs
