@@ -44,10 +44,9 @@ def test_the_interval_holds_the_true_slope_about_as_often_as_it_says(wander: flo
     assert held >= 180
 
 
-def test_half_a_megabyte_a_minute_is_no_longer_flat() -> None:
-    leaking = [trend_of(ELAPSED_S, 140 + 0.5 * ELAPSED_S / 60 + noise(seed, 0.5)) for seed in range(20)]
+def test_a_megabyte_a_minute_is_not_flat_and_noise_is() -> None:
+    leaking = [trend_of(ELAPSED_S, 140 + ELAPSED_S / 60 + noise(seed, 0.5)) for seed in range(20)]
     steady = [trend_of(ELAPSED_S, 140 + noise(seed, 0.5)) for seed in range(20)]
 
-    assert not any(trend.is_flat(30) for trend in leaking if trend.per_hour > 30)
-    assert sum(trend.is_flat(30) for trend in leaking) <= 1
+    assert not any(trend.is_flat(30) for trend in leaking)
     assert all(trend.is_flat(30) for trend in steady)
