@@ -94,8 +94,12 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _pillow_pixels(data: bytes) -> NDArray[np.uint8]:
-    with _pillow().open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    pillow = _pillow()
+    try:
+        with pillow.open(io.BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except pillow.UnidentifiedImageError:  # whose text holds an address: no two reasons would be the same
+        raise ValueError(f"{len(data)} bytes of no known format") from None
 
 
 def _simplejpeg() -> Any:

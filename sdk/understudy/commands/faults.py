@@ -14,7 +14,7 @@ from understudy.cli import needs
 @needs("rosbags", "onnxruntime", extra="cpu,bags")
 def faults(
     scenarios: int = typer.Option(1000, "--scenarios", help="How many."),
-    seed: int = typer.Option(0, "--seed", help="Number of the first scenario; each follows from its number alone."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Number of the first scenario; each follows from its number alone."),
     only: str = typer.Option("", "--only", help="Only scenarios about this fault, as drop or engine_hang."),
     bundle: Path | None = typer.Option(None, "--bundle", help="Student; a tiny one that is made for this if left out."),
     rig: Path | None = typer.Option(None, "--rig", help="Rig; a LiDAR and three small cameras when left out."),

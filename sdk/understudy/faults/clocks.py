@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EPOCH_NS = 1_700_000_000_000_000_000
-"""What the clock of the stamps shows when a scenario begins."""
+"""What the clock of the stamps shows when a scenario begins, unless it is played in real time."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,17 @@ class Pause:
 
 @dataclass(frozen=True)
 class ClockScript:
-    """What the clock of the stamps does."""
+    """What the clock of the stamps does, from what it shows at the beginning."""
 
     jumps: tuple[Jump, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    epoch_ns: int = EPOCH_NS
 
     def stamp_ns(self, elapsed_ns: int) -> int:
         """What it shows at a moment of the clock that never jumps."""
         jumped_ns = sum(jump.by_ns for jump in self.jumps if jump.at_ns <= elapsed_ns)
         stood_ns = sum(max(0, min(elapsed_ns, pause.end_ns) - pause.start_ns) for pause in self.pauses)
-        return EPOCH_NS + elapsed_ns + jumped_ns - stood_ns
+        return self.epoch_ns + elapsed_ns + jumped_ns - stood_ns
 
     def is_paused(self, elapsed_ns: int) -> bool:
         """Whether it stands still then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,6 +22,7 @@ _SHORT = {
     "counts": "counts",
 }
 _MOST_LISTED = 20
+_WIDTH = 100
 
 
 class Violation(Config):
@@ -152,9 +154,14 @@ def _listed(report: FaultReport) -> list[str]:
         return [f"all {len(INVARIANTS)} invariants held in {report.scenarios} scenarios"]
     lines = []
     for violation in report.violations[:_MOST_LISTED]:
-        lines += [f"VIOLATED {violation.invariant}: {violation.text}", f"  in scenario {violation.name}"]
+        lines += _wrapped(f"VIOLATED {violation.invariant}: {violation.text}")
+        lines += _wrapped(f"  in scenario {violation.name}")
     left_out = len(report.violations) - _MOST_LISTED
     lines += [f"and {left_out} more"] if left_out > 0 else []
     numbers = sorted({violation.scenario for violation in report.violations})
     shown = ", ".join(str(number) for number in numbers[:_MOST_LISTED])
-    return [*lines, f"run one again: understudy faults --scenarios 1 --seed N, with N of {shown}"]
+    return [*lines, *_wrapped(f"run one again with --scenarios 1 --seed N, N being one of {shown}")]
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, _WIDTH, subsequent_indent="    ")

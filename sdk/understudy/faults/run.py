@@ -50,8 +50,8 @@ def run_faults(
     """
     if scenarios < 1:
         raise InputError("--scenarios", found=scenarios, wanted="at least 1")
-    chosen = numbers(seed, scenarios, fault_named(only) if only else "")
     contents = _contents(rig, data, lidar)
+    chosen = numbers(seed, scenarios, fault_named(only) if only else "", with_cameras=bool(contents.cameras))
     with _student(bundle, contents) as student:
         bench = Bench(contents, student, make_message)
         judged = list(track(run_suite(chosen, bench), "scenarios", scenarios))

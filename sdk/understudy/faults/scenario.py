@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from understudy.errors import InputError
 from understudy.faults.catalog import FAULTS, STREAM_FAULTS
-from understudy.faults.clocks import ClockScript
+from understudy.faults.clocks import EPOCH_NS, ClockScript
 from understudy.faults.contents import Contents
 from understudy.faults.fault import CLOCK, PUBLISHER, STUDENT, Fault, Situation, drawn_ns
 from understudy.faults.stream_faults import FROZEN_AFTER
@@ -26,6 +27,26 @@ _SECOND_FAULT = 0.3
 _MOST_CAMERAS = 3
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long the parts of a scenario are, in milliseconds: a range where they are drawn.
+
+    Attributes:
+        healthy_ms: until the first fault.
+        faulty_ms: that a fault lasts.
+        afterwards_ms: when all faults are over.
+    """
+
+    healthy_ms: tuple[int, int] = (1500, 2000)
+    faulty_ms: tuple[int, int] = (1600, 3000)
+    afterwards_ms: int = 3500
+
+
+USUAL = Pace()
+SHORT = Pace((1200, 1400), (1500, 2000), 2600)
+"""For real time: five to six seconds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """What happens, before anything did.
@@ -37,6 +58,8 @@ class Scenario:
         periods_ns: from one message to the next, by sensor; the LiDAR first.
         student_ns: how long the student takes.
         faults: what goes wrong; the first is the one that the number stands for.
+        afterwards_ns: how long it goes on when they are over.
+        epoch_ns: what the clock of the stamps shows when it begins.
     """
 
     number: int
@@ -45,6 +68,8 @@ class Scenario:
     periods_ns: dict[str, int]
     student_ns: int
     faults: tuple[Fault, ...]
+    afterwards_ns: int
+    epoch_ns: int = EPOCH_NS
 
     @property
     def kind(self) -> str:
@@ -78,6 +103,7 @@ class Scenario:
         return ClockScript(
             tuple(jump for fault in self.faults for jump in fault.jumps),
             tuple(pause for fault in self.faults for pause in fault.pauses),
+            self.epoch_ns,
         )
 
     @property
@@ -98,61 +124,74 @@ class Scenario:
         return {PUBLISHER: STUDENT}.get(fault.target, fault.target)
 
 
-def numbers(seed: int, count: int, only: str = "") -> list[int]:
-    """Numbers of `count` scenarios from `seed` on, all of them or those about one fault."""
-    kinds = list(FAULTS)
-    fitting = (number for number in _from(seed) if not only or kinds[number % len(kinds)] == only)
-    return list(islice(fitting, count))
+def numbers(seed: int, count: int, only: str = "", *, with_cameras: bool = True) -> list[int]:
+    """Numbers of `count` scenarios from `seed` on, all of them or those about one fault.
+
+    Raises:
+        InputError: when that fault happens to cameras alone, and there are none.
+    """
+    kinds = [kind for kind, fault in FAULTS.items() if with_cameras or fault.on != "camera"]
+    wanted = {only} if only else set(kinds)
+    if not wanted <= set(kinds):
+        raise InputError(f"fault {only}", found="no camera", wanted="one that it can happen to")
+    return list(islice((number for number in itertools.count(seed) if kind_of(number) in wanted), count))
 
 
-def draw_scenario(number: int, contents: Contents) -> Scenario:
+def kind_of(number: int) -> str:
+    """The fault that the scenario of a number is about."""
+    return list(FAULTS)[number % len(FAULTS)]
+
+
+def draw_scenario(number: int, contents: Contents, pace: Pace = USUAL) -> Scenario:
     """The scenario of a number, with what the sensors see.
 
     Raises:
-        InputError: when the rig has no camera, which some of the faults happen to.
+        InputError: when its fault happens to cameras alone, and there are none.
     """
-    if not contents.cameras:
-        raise InputError(f"rig {contents.rig.name}", found="no camera", wanted="one at least, for its faults")
-    rng = np.random.default_rng(number)
-    kind = FAULTS[list(FAULTS)[number % len(FAULTS)]]
-    num_cameras = int(rng.integers(1, min(_MOST_CAMERAS, len(contents.cameras)) + 1))
-    cameras = contents.cameras[:num_cameras]
+    rng, kind = np.random.default_rng(number), FAULTS[kind_of(number)]
+    if kind.on == "camera" and not contents.cameras:
+        raise InputError(f"scenario {number}, {kind.kind}", found="no camera", wanted="one that it can happen to")
+    most_cameras = min(_MOST_CAMERAS, len(contents.cameras))
+    cameras = contents.cameras[: int(rng.integers(1, most_cameras + 1)) if most_cameras else 0]
     periods_ns = {contents.lidar: LIDAR_PERIOD_NS}
     periods_ns |= {name: LIDAR_PERIOD_NS if rng.random() < 0.5 else _FREE_CAMERA_PERIOD_NS for name in cameras}
     student_ns = drawn_ns(rng, 10, 60)
-    sensors = (contents.lidar, *cameras)
-    targets = [name for name in sensors if kind.on in ("any", "none", _concern(name, contents.lidar))]
-    first = _drawn(kind, rng, _choice(rng, targets), contents.lidar, periods_ns)
-    faults = [first]
-    if first.target != CLOCK and rng.random() < _SECOND_FAULT:
-        faults.append(_second(rng, [name for name in sensors if name != first.target], contents.lidar, periods_ns))
-    return Scenario(number, contents, cameras, periods_ns, student_ns, tuple(faults))
+    draw = _Draw(rng, contents.lidar, cameras, periods_ns, pace)
+    faults = draw.faults(kind)
+    return Scenario(number, contents, cameras, periods_ns, student_ns, faults, pace.afterwards_ms * 1_000_000)
 
 
-def _from(seed: int) -> Iterator[int]:
-    number = seed
-    while True:
-        yield number
-        number += 1
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """Draws the faults of one scenario."""
 
+    rng: np.random.Generator
+    lidar: str
+    cameras: tuple[str, ...]
+    periods_ns: dict[str, int]
+    pace: Pace
 
-def _second(rng: np.random.Generator, others: list[str], lidar: str, periods_ns: dict[str, int]) -> Fault:
-    """Something that happens to the messages of another sensor."""
-    target = _choice(rng, others)
-    fitting = [kind for kind in STREAM_FAULTS if kind.on in ("any", _concern(target, lidar))]
-    return _drawn(fitting[int(rng.integers(len(fitting)))], rng, target, lidar, periods_ns)
+    def faults(self, kind: type[Fault]) -> tuple[Fault, ...]:
+        """One of this kind, and sometimes another one of another sensor's messages."""
+        sensors = (self.lidar, *self.cameras)
+        first = self._fault(kind, self._choice([name for name in sensors if self._fits(kind, name)]))
+        others = [name for name in sensors if name != first.target]
+        if not others or first.target == CLOCK or self.rng.random() >= _SECOND_FAULT:
+            return (first,)
+        target = self._choice(others)
+        fitting = [kind for kind in STREAM_FAULTS if self._fits(kind, target)]
+        return (first, self._fault(fitting[int(self.rng.integers(len(fitting)))], target))
 
+    def _fits(self, kind: type[Fault], name: str) -> bool:
+        return kind.on in ("any", "none", "lidar" if name == self.lidar else "camera")
 
-def _drawn(kind: type[Fault], rng: np.random.Generator, target: str, lidar: str, periods_ns: dict[str, int]) -> Fault:
-    start_ns = drawn_ns(rng, 1500, 2000)
-    end_ns = start_ns + drawn_ns(rng, 1600, 3000)
-    max_wait_ns = SyncPolicy().max_wait_ns
-    return kind.draw(rng, Situation(target, target != lidar, start_ns, end_ns, periods_ns, DEADLINE_NS, max_wait_ns))
+    def _choice(self, names: Sequence[str]) -> str:
+        return names[int(self.rng.integers(len(names)))]
 
-
-def _concern(name: str, lidar: str) -> str:
-    return "lidar" if name == lidar else "camera"
-
-
-def _choice(rng: np.random.Generator, names: Sequence[str]) -> str:
-    return names[int(rng.integers(len(names)))]
+    def _fault(self, kind: type[Fault], target: str) -> Fault:
+        start_ns = drawn_ns(self.rng, *self.pace.healthy_ms)
+        end_ns = start_ns + drawn_ns(self.rng, *self.pace.faulty_ms)
+        max_wait_ns = SyncPolicy().max_wait_ns
+        is_camera = target != self.lidar
+        where = Situation(target, is_camera, start_ns, end_ns, self.periods_ns, DEADLINE_NS, max_wait_ns)
+        return kind.draw(self.rng, where)

@@ -11,8 +11,6 @@ from understudy.faults.drafts import Sent
 from understudy.faults.fault import Fault
 from understudy.faults.scenario import Scenario
 
-AFTERWARDS_NS = 3_500_000_000
-"""How long a scenario goes on when its faults are over."""
 _LIDAR_LATENCY_NS, _CAMERA_LATENCY_NS = 40_000_000, 30_000_000
 _JITTER_NS = 4_000_000
 _BEGIN_NS = 50_000_000
@@ -56,7 +54,7 @@ class Script:
 def write_script(scenario: Scenario) -> Script:
     """The messages of a scenario; the same every time."""
     rng = np.random.default_rng((scenario.number, 1))
-    longest_ns = max(fault.end_ns for fault in scenario.faults) + AFTERWARDS_NS + 1_500_000_000
+    longest_ns = max(fault.end_ns for fault in scenario.faults) + scenario.afterwards_ns + 1_500_000_000
     healthy = {name: _healthy(scenario, name, longest_ns, rng) for name in scenario.periods_ns}
     effects_ns: list[int] = []
     for fault in scenario.faults:
@@ -67,7 +65,7 @@ def write_script(scenario: Scenario) -> Script:
     sent = sorted((one for messages in healthy.values() for one in messages), key=lambda one: one.arrival_ns)
     touched_ns = [one.arrival_ns for one in sent if one.faulty]
     over_ns = max([fault.end_ns for fault in scenario.faults] + touched_ns)
-    end_ns = over_ns + AFTERWARDS_NS
+    end_ns = over_ns + scenario.afterwards_ns
     kept = tuple(one for one in sent if one.arrival_ns <= end_ns)
     return Script(scenario, kept, tuple(effects_ns), over_ns, end_ns)
 
