@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from understudy.bags.reader import BagReader
 from understudy.boxes import Boxes
 from understudy.datasets.dataset import Sample
@@ -41,6 +43,7 @@ class Scoring:
         contract = at_score_threshold(pipeline.contract)
         self._pipeline, self._topic = pipeline, topic
         self._low = Pipeline(contract, pipeline.engine, pipeline.rig, lidar=pipeline.lidar, sweeps=contract.sweeps)
+        self._nothing = replace(Boxes.empty(contract.class_names), scores=np.zeros(0, np.float32))
         self._labels: dict[int, Any] = {}
         self._found: dict[int, Boxes] = {}
         self._bag = Path()
@@ -67,7 +70,7 @@ class Scoring:
         """What the pipeline says; errors as there."""
         if frame.stamp_ns not in self._labels:
             return self._pipeline(frame)
-        self._found[frame.stamp_ns] = Boxes.empty(self._pipeline.contract.class_names)
+        self._found[frame.stamp_ns] = self._nothing
         outputs = self._pipeline.engine(self._pipeline.prepare(frame))
         boxes = self._pipeline.boxes(outputs)
         self._found[frame.stamp_ns] = self._low.boxes(outputs)

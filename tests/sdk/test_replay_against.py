@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.sdk.replay_cases import outputs, pipeline_for, write_drive
+from tests.sdk.replay_cases import Edit, outputs, pipeline_for, write_drive
 from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
 from understudy.boxes import Boxes
@@ -139,7 +139,9 @@ class TestAgainst:
         assert (found.min_matched, found.score, found.yaw_rad) == (0.99, 0.5, DEFAULT_TOLERANCE.yaw_rad)
 
 
-def write_labeled(path: Path, rig: Rig, *, num: int = 6, lonely: int = 0, frame_id: str = "base_link") -> Path:
+def write_labeled(
+    path: Path, rig: Rig, *, num: int = 6, lonely: int = 0, frame_id: str = "base_link", edit: Edit | None = None
+) -> Path:
     """Sweeps with a car at 5 m in each; labels of `lonely` more stamps have no sweep."""
     rng = np.random.default_rng(3)
     names = tiny_contract(uses_intensity=False).class_names
@@ -150,6 +152,7 @@ def write_labeled(path: Path, rig: Rig, *, num: int = 6, lonely: int = 0, frame_
             cloud = road_cloud(rng, 400, stamp_ns=stamp_ns)
             if number < num:
                 message = cloud_message(make_message, cloud, LAYOUTS["plain"], 1.0)
+                message = edit(number, message) if edit else message
                 writer.write("/sensors/lidar/points", message, stamp_ns + 40 * MS)
             labels = detections_message(make_message, truth, stamp_ns, frame_id)
             writer.write("/labels/boxes", labels, stamp_ns + 41 * MS)
@@ -173,6 +176,36 @@ class TestLabels:
         assert wrong.entry(name, "bev").num_correct == 0
         assert told == "labels read 8 = used 6 + without a sweep that could be used 2"
         assert right.data == wrong.data
+
+    def test_the_student_runs_once_and_says_what_it_says_without_labels(self, tmp_path: Path, rig: Rig) -> None:
+        """Boxes below the student's own threshold are scored, and not published."""
+        bag = write_labeled(tmp_path / "bag", rig)
+
+        def answer(number: int) -> list[list[float]]:
+            return [[5, 0, 0.1, 0], [9, number, 0.9, 0]]
+
+        alone = replay_bag(bag, pipeline_saying(rig, answer), tmp_path / "alone")
+        pipeline = pipeline_saying(rig, answer)
+        scoring = Scoring(pipeline)
+        both = replay_bag(bag, pipeline, tmp_path / "both", scoring=scoring)
+        assert isinstance(pipeline.engine, FakeEngine)
+        assert pipeline.engine.num_calls == 6
+        assert (both.digest, both.num_detections) == (alone.digest, 6)
+        entry = scoring.evaluation().entry(tiny_contract(uses_intensity=False).class_names[0], "bev")
+        assert (entry.num_detections, entry.num_correct) == (12, 6)
+
+    def test_frames_that_the_student_cannot_use_count_as_missed_and_lost_sweeps_are_told(
+        self, tmp_path: Path, rig: Rig
+    ) -> None:
+        def spoil(number: int, message: Any) -> Any:
+            return replace(message, data=message.data[:50]) if number == 1 else message
+
+        bag = write_labeled(tmp_path / "bag", rig, edit=spoil)
+        pipeline = pipeline_saying(rig, lambda number: [[5, 0, float("nan") if number == 0 else 0.9, 0]])
+        found, told = evaluated(pipeline, bag)
+        entry = found.entry(tiny_contract(uses_intensity=False).class_names[0], "bev")
+        assert (found.num_frames, entry.num_truths, entry.num_correct) == (5, 5, 4)
+        assert told == "labels read 6 = used 5 + without a sweep that could be used 1"
 
     def test_a_part_of_the_bag(self, tmp_path: Path, rig: Rig) -> None:
         bag = write_labeled(tmp_path / "bag", rig)

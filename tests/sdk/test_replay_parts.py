@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
 
 from tests.sdk.replay_cases import IMAGE, MS, POINTS, outputs, pipeline_for, write_drive
 from understudy.bags.reader import BagReader
@@ -112,6 +115,50 @@ class TestDamage:
         saved = replay_bag(bag, pipeline_for(rig), tmp_path / "saved", ReplayOptions(salvage=True))
         assert (plain.digest, plain.damage, plain.lost) == (saved.digest, saved.damage, saved.lost)
         assert plain.lost == {POINTS: 0}
+
+
+def test_what_lies_behind_a_damaged_chunk_is_replayed_too(tmp_path: Path, rig: Rig) -> None:
+    """A recorder's bag has checksums; 16 bytes of one chunk cost the sweeps in it and no other."""
+    bag = write_clouds(tmp_path / "bag")
+    file = with_checksums(bag / "bag.mcap")
+    whole = replay_bag(bag, pipeline_for(rig), tmp_path / "whole")
+    with file.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None
+    place = summary.chunk_indexes[1].chunk_start_offset + 1000
+    with file.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(b"\x55" * 16)
+    stopped = replay_bag(bag, pipeline_for(rig), tmp_path / "stopped")
+    assert stopped.damage is not None
+    assert stopped.num_frames < 20
+    saved = replay_bag(bag, pipeline_for(rig), tmp_path / "saved", ReplayOptions(salvage=True))
+    assert saved.lost is not None
+    assert saved.lost[POINTS] == whole.num_frames - saved.num_frames > 0
+    assert saved.num_frames > 30
+    assert "chunks damaged" in str(saved.damage)
+    stamps = [[stamp_ns_from_message(m) for m in outputs(tmp_path / name)] for name in ("whole", "saved")]
+    missing = sorted(set(stamps[0]) - set(stamps[1]))
+    assert missing == [missing[0] + number * 100 * MS for number in range(len(missing))]
+    assert stamps[1][-1] == stamps[0][-1]
+
+
+def with_checksums(file: Path) -> Path:
+    """The same messages as ROS 2's own recorder writes them."""
+    content = file.read_bytes()
+    with file.open("wb") as stream:
+        writer = McapWriter(stream, chunk_size=400_000)
+        writer.start(profile="ros2")
+        ids: dict[str, int] = {}
+        for schema, channel, message in make_reader(BytesIO(content)).iter_messages():
+            if channel.topic not in ids:
+                assert schema is not None
+                schema_id = writer.register_schema(schema.name, schema.encoding, schema.data)
+                metadata = channel.metadata
+                ids[channel.topic] = writer.register_channel(channel.topic, "cdr", schema_id, metadata)
+            writer.add_message(ids[channel.topic], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    return file
 
 
 class TestWithInput:
