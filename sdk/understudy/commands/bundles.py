@@ -32,21 +32,31 @@ def pack(
 def compile_engines(
     path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder."),
     target: str = typer.Option(
-        "cpu", "--target", help="cpu, rtx-sm75 .. rtx-sm120, rtx (SM80 to SM120 in one), or all."
+        "cpu", "--target", help="cpu; rtx-sm75 .. rtx-sm120, rtx (SM80 to SM120 in one); orin, thor, this; or all."
     ),
     precision: str = typer.Option(
         "", "--precision", help="fp32, fp16, int8 or uint8; the target's best when left out."
     ),
+    timing_cache: Path | None = typer.Option(
+        None, "--timing-cache", help="File that keeps kernel times between builds on this GPU."
+    ),
+    build_only: bool = typer.Option(False, "--build-only", help="Do not open and run what was built here."),
 ) -> None:
-    """Make a bundle ready for its target: an ONNX Runtime session proved, or a TensorRT-RTX engine built ahead."""
+    """Make a bundle ready for its target: a CPU session proved, or an engine built; orin, thor, this: on that GPU."""
     from understudy.bundle.bundle import open_bundle
     from understudy.bundle.card import engine_line
     from understudy.bundle.manifest import precision_named
     from understudy.engines.compiling import compile_bundle
+    from understudy.engines.tensorrt_builder import BuildSettings
+    from understudy.progress import PhaseBars
 
     if path.is_file():
         raise InputError(f"{path}", found="a file", wanted="a bundle folder", remedy="unzip it; engines live inside it")
-    for compiled in compile_bundle(open_bundle(path), target, precision_named(precision) if precision else None):
+    chosen = precision_named(precision) if precision else None
+    with PhaseBars() as bars:
+        settings = BuildSettings(timing_cache, build_only, bars)
+        done = list(compile_bundle(open_bundle(path), target, chosen, settings))
+    for compiled in done:
         typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
 
 

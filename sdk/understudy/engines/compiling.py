@@ -6,18 +6,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision, Tensor
 from understudy.engines.engine import TensorSpec
 from understudy.engines.engine_key import EngineRecord, key_of, record_of, write_record
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine, runtime_version
-from understudy.engines.tensorrt_builder import RTX_TARGETS, build_rtx_engine
+from understudy.engines.tensorrt_builder import (
+    DEVICE_TARGETS,
+    RTX_TARGETS,
+    BuildSettings,
+    build_device_engine,
+    build_rtx_engine,
+)
 from understudy.errors import EngineError
 
-TARGETS = ("cpu", *RTX_TARGETS, "all")
+TARGETS = ("cpu", *RTX_TARGETS, *DEVICE_TARGETS, "all")
 _PROBE_ROWS = 1000
 
 
@@ -34,13 +37,16 @@ class Compiled:
     is_new: bool
 
 
-def compile_bundle(bundle: Bundle, target: str = "cpu", precision: Precision | None = None) -> Iterator[Compiled]:
+def compile_bundle(
+    bundle: Bundle, target: str = "cpu", precision: Precision | None = None, settings: BuildSettings | None = None
+) -> Iterator[Compiled]:
     """Makes a target ready, one result at a time; `all` is the CPU and one engine for all RTX generations.
 
     Args:
         bundle: where models are and engines go.
         target: one of `TARGETS`.
         precision: which model; None takes the best the bundle has for the target.
+        settings: how engines of GPUs are built.
 
     Raises:
         EngineError: when the target is unknown or refuses the model.
@@ -53,7 +59,8 @@ def compile_bundle(bundle: Bundle, target: str = "cpu", precision: Precision | N
             yield _ready_session(bundle, precision or bundle.best_cpu_precision)
         else:
             default: Precision = "int8" if "int8" in bundle.manifest.models else "fp32"
-            yield Compiled(*build_rtx_engine(bundle, precision or default, name))
+            build = build_device_engine if name in DEVICE_TARGETS else build_rtx_engine
+            yield Compiled(*build(bundle, precision or default, name, settings))
 
 
 def _ready_session(bundle: Bundle, precision: Precision) -> Compiled:
@@ -66,19 +73,13 @@ def _ready_session(bundle: Bundle, precision: Precision) -> Compiled:
     started = time.perf_counter()
     with OnnxRuntimeEngine(model) as engine:
         opened = time.perf_counter()
-        engine({spec.name: _probe(spec) for spec in engine.inputs})
+        engine({spec.name: spec.zeros(_PROBE_ROWS) for spec in engine.inputs})
         first_run_s = time.perf_counter() - opened
         inputs, outputs = _tensors(engine.inputs), _tensors(engine.outputs)
     record = record_of(key, inputs, outputs, opened - started)
     record = record.model_copy(update={"first_run_s": round(first_run_s, 4)})
     write_record(bundle, key, record)
     return Compiled(record, is_new=True)
-
-
-def _probe(spec: TensorSpec) -> NDArray[np.generic]:
-    """Zeros that fit, with a thousand rows where the number is free."""
-    shape = tuple(size if isinstance(size, int) else _PROBE_ROWS for size in spec.shape)
-    return np.zeros(shape, np.dtype(spec.dtype))
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:

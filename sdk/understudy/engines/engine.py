@@ -50,6 +50,11 @@ class TensorSpec:
                 f"input {self.name}", found=f"{array.dtype} {array.shape}", wanted=f"{self.dtype} {self.shape}"
             )
 
+    def zeros(self, num_rows: int) -> NDArray[Any]:
+        """An array that fits, with so many rows where the number is free."""
+        shape = tuple(size if isinstance(size, int) else num_rows for size in self.shape)
+        return np.zeros(shape, np.dtype(self.dtype))
+
 
 class Engine(Protocol):
     """A loaded network: named arrays in, named arrays out.

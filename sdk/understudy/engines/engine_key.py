@@ -61,6 +61,10 @@ class EngineRecord(Config):
     """Name of the engine file beside the sidecar; empty when the runtime makes its engine at start."""
     sha256: str = ""
     size_bytes: int = 0
+    gpu: str = ""
+    """The GPU it was built on and for; empty when it was built ahead of time."""
+    architectures: tuple[str, ...] = ()
+    """Compute capabilities it runs on, as SM87."""
     build_s: float
     first_run_s: float | None = None
     inputs: tuple[Tensor, ...]

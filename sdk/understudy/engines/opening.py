@@ -12,6 +12,8 @@ from understudy.bundle.manifest import Contract, Precision
 from understudy.engines.engine import Engine
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.engines.openvino_engine import OpenVinoEngine
+from understudy.engines.tensorrt_opening import open_tensorrt_engine
+from understudy.engines.tensorrt_rules import refuse_uint8_in_tensorrt
 from understudy.errors import EngineError
 
 REFERENCE_GROUP = "understudy.engines"
@@ -48,25 +50,9 @@ def open_engine(
         case "openvino":
             return OpenVinoEngine(model, threads=threads)
         case "tensorrt":
-            raise EngineError(
-                "runtime tensorrt",
-                found="no TensorRT execution in this version; `understudy compile` builds the engine file only",
-                wanted="onnxruntime",
-                remedy="open it with onnxruntime, or with onnxruntime-tensorrt on a machine with an NVIDIA GPU",
-            )
+            return open_tensorrt_engine(bundle, precision)
         case _:
             raise EngineError("runtime", found=runtime, wanted=" or ".join(get_args(Runtime)))
-
-
-def refuse_uint8_in_tensorrt(precision: str, runtime: str) -> None:
-    """TensorRT takes the CPU twin with a mere warning and clips it at 127; so it never gets there."""
-    if precision == "uint8" and "tensorrt" in runtime:
-        raise EngineError(
-            f"precision uint8 in runtime {runtime}",
-            found="the CPU twin, which TensorRT silently clips",
-            wanted="int8",
-            remedy="use --precision int8",
-        )
 
 
 def open_reference(run: Path, *, threads: int = 1) -> OpenedModel:

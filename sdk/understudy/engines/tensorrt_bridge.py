@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from understudy.bundle.manifest import Tensor
 from understudy.engines.attestation import Attestation, attest_inspection, attest_network
@@ -36,6 +36,35 @@ DTYPES = {
 }
 _WARNING = 2
 _KEPT_MESSAGES = 3
+
+
+class Phases(Protocol):
+    """Told what a builder is at; from any thread, and it must not raise."""
+
+    def start(self, phase: str, parent: str | None, num_steps: int) -> None:
+        """A phase begins, within another one or by itself."""
+
+    def step(self, phase: str, step: int) -> None:
+        """It has come so far, from 0."""
+
+    def finish(self, phase: str) -> None:
+        """It ends."""
+
+
+class _SilentPhases:
+    """Tells nobody."""
+
+    def start(self, phase: str, parent: str | None, num_steps: int) -> None:
+        """Nothing."""
+
+    def step(self, phase: str, step: int) -> None:
+        """Nothing."""
+
+    def finish(self, phase: str) -> None:
+        """Nothing."""
+
+
+silent_phases: Phases = _SilentPhases()
 
 
 @dataclass(frozen=True)
@@ -84,14 +113,23 @@ def version(library: Library) -> str:
     return f"{library} {load(library).__version__}"
 
 
-def build(library: Library, model: Path, profile: Profile, capabilities: tuple[str, ...] = ()) -> BuiltEngine:
-    """Builds an engine ahead of time.
+def build(
+    library: Library,
+    model: Path,
+    profile: Profile,
+    capabilities: tuple[str, ...] = (),
+    timing_cache: Path | None = None,
+    track: Phases = silent_phases,
+) -> BuiltEngine:
+    """Builds an engine.
 
     Args:
         library: which TensorRT.
         model: the ONNX file.
         profile: shapes of the inputs that vary.
         capabilities: names such as `SM86` of the GPUs to build for; empty builds for the one that is here.
+        timing_cache: file with the kernels' measured times, read where it is there and written anew; needs a GPU.
+        track: told of the builder's phases.
 
     Raises:
         EngineError: when parser or builder refuse, with their own words.
@@ -110,6 +148,8 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     _set_profile(builder, config, profile)
     _set_capabilities(trt, config, capabilities, library)
+    _set_timing_cache(config, timing_cache)
+    config.progress_monitor = _monitor(trt, track)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise EngineError(
@@ -118,6 +158,8 @@ def build(library: Library, model: Path, profile: Profile, capabilities: tuple[s
             wanted="an engine",
             remedy="choose another target, or change the operator it names",
         )
+    if timing_cache is not None:
+        _keep(timing_cache, config)
     return _built(bytes(serialized), network)
 
 
@@ -185,6 +227,46 @@ def _set_capabilities(trt: ModuleType, config: Any, capabilities: tuple[str, ...
     config.num_compute_capabilities = len(capabilities)
     for index, name in enumerate(capabilities):
         setter(getattr(known, name), index)
+
+
+def _set_timing_cache(config: Any, path: Path | None) -> None:
+    if path is None:
+        return
+    kept = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(kept)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise EngineError(
+            f"{path}",
+            found="no timing cache of this GPU and this version",
+            wanted="one that an earlier build wrote here",
+            remedy="name another file, or remove it",
+        )
+
+
+def _keep(path: Path, config: Any) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(bytes(config.get_timing_cache().serialize()))
+    partial.replace(path)
+
+
+def _monitor(trt: ModuleType, track: Phases) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """Passes the builder's phases on; called from its threads."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            track.start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            track.step(phase_name, step)
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            track.finish(phase_name)
+
+    return Monitor()
 
 
 def _built(blob: bytes, network: Any) -> BuiltEngine:

@@ -1,16 +1,18 @@
-"""Engine files for NVIDIA GPUs, built from a bundle on a machine that need not have one."""
+"""Engine files for NVIDIA GPUs: TensorRT-RTX ahead of time on any machine, TensorRT on the GPU that will run them."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
 from understudy.engines import tensorrt_bridge
 from understudy.engines.attestation import SOURCES, refuse_departures
+from understudy.engines.cuda_runtime import Cuda, Device
 from understudy.engines.engine_key import (
     EngineKey,
     EngineRecord,
@@ -20,9 +22,9 @@ from understudy.engines.engine_key import (
     write_attestation,
     write_record,
 )
-from understudy.engines.opening import refuse_uint8_in_tensorrt
-from understudy.engines.tensorrt_bridge import BuiltEngine, Profile
-from understudy.engines.tensorrt_rules import refuse_forbidden_graph
+from understudy.engines.tensorrt_bridge import BuiltEngine, Library, Phases, Profile, silent_phases
+from understudy.engines.tensorrt_engine import TensorRtEngine
+from understudy.engines.tensorrt_rules import refuse_forbidden_graph, refuse_uint8_in_tensorrt
 from understudy.errors import EngineError
 
 RTX_TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -35,11 +37,33 @@ RTX_TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 """Compute capabilities of each target; `rtx` is one file for Ampere, Ada and Blackwell."""
 
+DEVICE_TARGETS: Mapping[str, tuple[str, ...]] = {"orin": ("SM87",), "thor": ("SM110", "SM101"), "this": ()}
+"""Targets built on the GPU itself, with what it must be; Thor is SM101 up to CUDA 12.9 and SM110 from CUDA 13 on."""
+
+_PROBE_ROWS = 1000
 _USUAL_SHARE = 4
 
 
-def build_rtx_engine(bundle: Bundle, precision: Precision, target: str) -> tuple[EngineRecord, bool]:
-    """Builds the engine of a target, or finds the one built before.
+@dataclass(frozen=True)
+class BuildSettings:
+    """How engines are built.
+
+    Attributes:
+        timing_cache: file that keeps what TensorRT measured of its kernels, read before and written after a build on
+            the GPU itself; a second build then takes seconds. Ahead of time there is nothing to measure.
+        only_build: do not open and run what was built.
+        track: shows the builder's phases.
+    """
+
+    timing_cache: Path | None = None
+    only_build: bool = False
+    track: Phases = silent_phases
+
+
+def build_rtx_engine(
+    bundle: Bundle, precision: Precision, target: str, settings: BuildSettings | None = None
+) -> tuple[EngineRecord, bool]:
+    """Builds the engine of a target ahead of time, or finds the one built before.
 
     Returns:
         Its record, and whether it was built now.
@@ -47,21 +71,117 @@ def build_rtx_engine(bundle: Bundle, precision: Precision, target: str) -> tuple
     Raises:
         EngineError: when the graph, the library or the target refuse, or the precision was not honored.
     """
+    place = _Place("tensorrt_rtx", target, RTX_TARGETS[target])
+    return _build(bundle, precision, place, settings or BuildSettings(), None)
+
+
+def build_device_engine(
+    bundle: Bundle, precision: Precision, target: str, settings: BuildSettings | None = None, cuda: Cuda | None = None
+) -> tuple[EngineRecord, bool]:
+    """Builds the engine of the GPU that is here, reads its layers back and runs it once.
+
+    Args:
+        bundle: where the model is and the engine goes.
+        precision: which model.
+        target: `this`, or `orin` or `thor`, which it must then be.
+        settings: how it is built.
+        cuda: the CUDA runtime.
+
+    Returns:
+        Its record, and whether it was built now.
+
+    Raises:
+        EngineError: when there is no GPU or another one, no TensorRT, or anything refuses.
+    """
+    device = _device(target, cuda)
+    library: Library = "tensorrt"
+    if target == "this" and not tensorrt_bridge.available("tensorrt"):
+        library = "tensorrt_rtx"
+    tensorrt_bridge.load(library)
+    place = _Place(library, target, (device.architecture,), device)
+    return _build(bundle, precision, place, settings or BuildSettings(), cuda)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What an engine is for; `device` is None ahead of time."""
+
+    library: Library
+    target: str
+    architectures: tuple[str, ...]
+    device: Device | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What of it decides the engine's bytes."""
+        return (*((self.device.name,) if self.device else ()), *self.architectures)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """To be named to the builder: TensorRT itself takes the GPU it finds."""
+        return self.architectures if self.library == "tensorrt_rtx" else ()
+
+
+def _device(target: str, cuda: Cuda | None) -> Device:
+    wanted = DEVICE_TARGETS[target]
+    try:
+        device = (cuda or Cuda()).device()
+    except EngineError as error:
+        remedy = "run this on the machine that will run the engine"
+        raise EngineError(f"target {target}", found=error.found, wanted=_named(wanted), remedy=remedy) from error
+    if wanted and device.architecture not in wanted:
+        raise EngineError(
+            f"target {target}",
+            found=f"{device.name} ({device.architecture})",
+            wanted=_named(wanted),
+            remedy=f"run this on that machine, or take --target this for the {device.name}",
+        )
+    return device
+
+
+def _named(architectures: tuple[str, ...]) -> str:
+    return f"a GPU of {' or '.join(architectures)}" if architectures else "a GPU"
+
+
+def _build(
+    bundle: Bundle, precision: Precision, place: _Place, settings: BuildSettings, cuda: Cuda | None
+) -> tuple[EngineRecord, bool]:
     refuse_uint8_in_tensorrt(precision, "tensorrt")
     profile = profile_of(bundle)
-    flags = ("strongly typed", "detailed layers", f"profile {sorted(profile.items())}", *RTX_TARGETS[target])
-    key = key_of(bundle, precision, target, tensorrt_bridge.version("tensorrt_rtx"), flags)
+    flags = ("strongly typed", "detailed layers", f"profile {sorted(profile.items())}", *place.flags)
+    key = key_of(bundle, precision, place.target, tensorrt_bridge.version(place.library), flags)
     known = ready_record(bundle, key)
     if known is not None:
         return known, False
     model = bundle.model(precision)
     refuse_forbidden_graph(model)
     started = time.perf_counter()
-    built = tensorrt_bridge.build("tensorrt_rtx", model, profile, RTX_TARGETS[target])
+    cache = settings.timing_cache if place.device else None
+    built = tensorrt_bridge.build(place.library, model, profile, place.capabilities, cache, settings.track)
     build_s = time.perf_counter() - started
+    if place.device:
+        built = replace(built, attestation=tensorrt_bridge.inspect(place.library, built.blob))
     _refuse_other_precision(model, precision, built)
     refuse_departures(model, built.attestation)
-    return _write(bundle, key, built, build_s), True
+    record = _write(bundle, key, built, build_s, place)
+    if place.device and not settings.only_build:
+        record = _first_run(bundle, key, record, place.library, cuda)
+    return record, True
+
+
+def _first_run(
+    bundle: Bundle, key: EngineKey, record: EngineRecord, library: Library, cuda: Cuda | None
+) -> EngineRecord:
+    """Opens the engine file that was written and runs it once, on zeros."""
+    path = bundle.engines_folder / record.file
+    with TensorRtEngine(path.read_bytes(), library, source=str(path), cuda=cuda) as engine:
+        feeds = {spec.name: spec.zeros(_PROBE_ROWS) for spec in engine.inputs}
+        started = time.perf_counter()
+        engine(feeds)
+        first_run_s = time.perf_counter() - started
+    record = record.model_copy(update={"first_run_s": round(first_run_s, 4)})
+    write_record(bundle, key, record)
+    return record
 
 
 def profile_of(bundle: Bundle) -> Profile:
@@ -95,7 +215,7 @@ def _refuse_other_precision(model: Path, precision: Precision, built: BuiltEngin
         )
 
 
-def _write(bundle: Bundle, key: EngineKey, built: BuiltEngine, build_s: float) -> EngineRecord:
+def _write(bundle: Bundle, key: EngineKey, built: BuiltEngine, build_s: float, place: _Place) -> EngineRecord:
     bundle.engines_folder.mkdir(exist_ok=True)
     path = bundle.engines_folder / f"{key.stem}.engine"
     partial = path.with_suffix(".partial")
@@ -104,6 +224,8 @@ def _write(bundle: Bundle, key: EngineKey, built: BuiltEngine, build_s: float) -
     record = record_of(key, built.inputs, built.outputs, build_s).model_copy(
         update={
             "file": path.name,
+            "gpu": place.device.name if place.device else "",
+            "architectures": place.architectures,
             "sha256": hashlib.sha256(built.blob).hexdigest(),
             "size_bytes": len(built.blob),
             "num_convolutions": built.num_convolutions,

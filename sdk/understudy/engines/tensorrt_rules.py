@@ -23,3 +23,14 @@ def refuse_forbidden_graph(model: Path) -> None:
             remedy="compile with --precision int8",
         )
     check_graph(model)
+
+
+def refuse_uint8_in_tensorrt(precision: str, runtime: str) -> None:
+    """Raises EngineError for the CPU twin: TensorRT takes it with a mere warning and clips it at 127."""
+    if precision == "uint8" and "tensorrt" in runtime:
+        raise EngineError(
+            f"precision uint8 in runtime {runtime}",
+            found="the CPU twin, which TensorRT silently clips",
+            wanted="int8",
+            remedy="use --precision int8",
+        )

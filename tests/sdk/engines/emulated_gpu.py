@@ -7,12 +7,14 @@ it proves nothing.
 from __future__ import annotations
 
 import ctypes
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 Operation = Callable[[], None]
@@ -125,8 +127,9 @@ class HostCuda:
 class HostEngine:
     """`ICudaEngine` of an ONNX file."""
 
-    def __init__(self, cuda: HostCuda, model: Path, largest: int) -> None:
+    def __init__(self, cuda: HostCuda, model: Path, largest: int, built_type: str = "FP32") -> None:
         self.cuda, self._largest = cuda, largest
+        self._model, self._built_type = model, built_type
         self.session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
         self.is_input = {node.name: True for node in self.session.get_inputs()}
         self.is_input |= {node.name: False for node in self.session.get_outputs()}
@@ -152,6 +155,23 @@ class HostEngine:
 
     def create_execution_context(self) -> HostContext:
         return HostContext(self)
+
+    def create_engine_inspector(self) -> Any:
+        return SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": self._layers()}))
+
+    def _layers(self) -> list[dict[str, Any]]:
+        kind = {"Format/Datatype": f"Row major linear {self._built_type} format"}
+        return [
+            {
+                "Name": node.name,
+                "LayerType": "CaskConvolution",
+                "Inputs": [kind],
+                "Outputs": [kind],
+                "Weights": {"Type": self._built_type, "Count": 9},
+                "Metadata": f"[ONNX Layer: {node.name}]",
+            }
+            for node in HostNetwork(self._model.read_bytes()).nodes
+        ]
 
 
 class HostContext:
@@ -192,22 +212,93 @@ class HostContext:
         return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
 
 
+class HostNetwork:
+    """`INetworkDefinition` of an ONNX file: its convolutions, in FLOAT."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        graph = onnx.load_from_string(model).graph
+        self.nodes = [node for node in graph.node if node.op_type == "Conv"]
+        self.num_layers, self.num_inputs, self.num_outputs = len(self.nodes), 0, 0
+
+    def get_layer(self, index: int) -> Any:
+        node = self.nodes[index]
+        made, taken = (_tensor(name) for name in (node.output[0], node.input[0]))
+        return SimpleNamespace(
+            name=node.name,
+            type=SimpleNamespace(name="CONVOLUTION"),
+            metadata=f"[ONNX Layer: {node.name}]",
+            num_inputs=1,
+            num_outputs=1,
+            get_input=lambda index: taken,
+            get_output=lambda index: made,
+        )
+
+
+def _tensor(name: str) -> Any:
+    return SimpleNamespace(name=name, dtype=SimpleNamespace(name="FLOAT"))
+
+
 class HostTensorRt:
-    """The module `tensorrt`; an engine's bytes are the path of its ONNX file."""
+    """The module `tensorrt`; an engine's bytes are the path of its ONNX file, written to `folder` when it is built.
+
+    Attributes:
+        built_type: what the inspector says every convolution computes in.
+        caches: timing caches that builds were given.
+    """
 
     __version__ = "11.4.0"
     TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
     ILogger = type("ILogger", (), {})
+    IProgressMonitor = type("IProgressMonitor", (), {})
+    NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+    ProfilingVerbosity = SimpleNamespace(DETAILED=2)
+    LayerInformationFormat = SimpleNamespace(JSON=1)
 
-    def __init__(self, cuda: HostCuda, *, largest: int = 5000) -> None:
-        self._cuda, self._largest = cuda, largest
-        self.contexts: list[HostContext] = []
+    def __init__(self, cuda: HostCuda, *, largest: int = 5000, folder: Path = Path()) -> None:
+        self._cuda, self._largest, self._folder = cuda, largest, folder
+        self.built_type = "FP32"
+        self.caches: list[bytes] = []
+
+    def Builder(self, log: Any) -> Any:
+        return SimpleNamespace(
+            create_network=lambda flags: SimpleNamespace(),
+            create_builder_config=self._config,
+            create_optimization_profile=lambda: SimpleNamespace(set_shape=lambda *shapes: None),
+            build_serialized_network=self._serialized,
+        )
+
+    def OnnxParser(self, network: Any, log: Any) -> Any:
+        def parse(model: bytes) -> bool:
+            read = HostNetwork(model)
+            for name in ("model", "num_layers", "num_inputs", "num_outputs", "get_layer"):
+                setattr(network, name, getattr(read, name))
+            return True
+
+        return SimpleNamespace(parse=parse)
+
+    def _config(self) -> Any:
+        def set_timing_cache(cache: Any, ignore_mismatch: bool) -> bool:
+            self.caches.append(cache)
+            return not cache.startswith(b"other GPU")
+
+        return SimpleNamespace(
+            add_optimization_profile=lambda profile: 0,
+            create_timing_cache=lambda kept: kept,
+            set_timing_cache=set_timing_cache,
+            get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"times of every kernel"),
+        )
+
+    def _serialized(self, network: Any, config: Any) -> bytes:
+        path = self._folder / f"built-{len(list(self._folder.glob('built-*')))}.onnx"
+        path.write_bytes(network.model)
+        return str(path).encode()
 
     def Runtime(self, log: Any) -> Any:
         def deserialize(blob: bytes) -> HostEngine | None:
             if not blob.endswith(b".onnx"):
                 log.log(1, "Magic tag does not match")
                 return None
-            return HostEngine(self._cuda, Path(blob.decode()), self._largest)
+            return HostEngine(self._cuda, Path(blob.decode()), self._largest, self.built_type)
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)

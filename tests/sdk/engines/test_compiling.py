@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from understudy.bundle.packing import DEFAULT_TOLERANCES
 from understudy.engines import tensorrt_bridge
 from understudy.engines.compiling import Compiled, compile_bundle
 from understudy.engines.engine_key import EngineKey, known_engines
-from understudy.engines.tensorrt_builder import profile_of
+from understudy.engines.tensorrt_builder import BuildSettings, profile_of
 from understudy.engines.tensorrt_rules import refuse_forbidden_graph
 from understudy.errors import BundleError, EngineError
 from understudy.testing import tiny_bundle, tiny_contract, tiny_outputs, write_tiny_model
@@ -184,6 +185,21 @@ def test_a_refusal_of_the_builder_carries_its_words(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"broken")
     with pytest.raises(EngineError, match="a graph its parser takes"):
         tensorrt_bridge.build("tensorrt_rtx", tmp_path / "broken.onnx", {})
+
+
+@needs_rtx
+def test_a_builders_phases_are_told_as_it_goes(bundle: Bundle) -> None:
+    told: list[tuple[object, ...]] = []
+    track = SimpleNamespace(
+        start=lambda phase, parent, num_steps: told.append(("start", phase, parent)),
+        step=lambda phase, step: told.append(("step", phase, step)),
+        finish=lambda phase: told.append(("finish", phase)),
+    )
+    list(compile_bundle(bundle, "rtx-sm86", settings=BuildSettings(track=track)))
+    started = {entry[1] for entry in told if entry[0] == "start"}
+    assert ("start", "Building engine", None) in told
+    assert started == {entry[1] for entry in told if entry[0] == "finish"}
+    assert told[-1] == ("finish", "Building engine")
 
 
 def test_wrong_requests(bundle: Bundle) -> None:

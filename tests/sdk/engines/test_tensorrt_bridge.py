@@ -65,6 +65,7 @@ def library(*, blob: bytes | None = b"engine", parses: bool = True, has_strong_t
         __version__="10.3.0",
         seen=seen,
         ILogger=type("ILogger", (), {}),
+        IProgressMonitor=type("IProgressMonitor", (), {}),
         Builder=Builder,
         OnnxParser=lambda network, log: SimpleNamespace(
             parse=lambda data: parses, num_errors=1, get_error=lambda index: SimpleNamespace(desc=lambda: "bad node")
