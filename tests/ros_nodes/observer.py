@@ -117,12 +117,14 @@ class Observer:
         request = ChangeState.Request(transition=Transition(id=_NUMBERS[transition]))
         try:
             self.until(client.service_is_ready, f"{node}/change_state")
-            for _ in range(5):
+            for attempt in range(5):
                 answer = self._answer(client.call_async(request), LONGEST_WAIT_S / 4)
-                if answer is not None:
+                if answer is not None and (answer.success or not attempt):
                     return bool(answer.success)
                 if self.state(node) == _AFTER[transition]:
                     return True
+                if answer is not None:
+                    return False
         finally:
             self.node.destroy_client(client)
         raise AssertionError(f"{node} does not answer to {transition}")
