@@ -40,9 +40,17 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Drive:
+    """Good messages of all sensors, on time, while nobody works."""
+
+    num_sweeps: int
+    age_ms: int
+
+
+@dataclass(frozen=True)
 class Work:
     error: Exception | None
-    inside: tuple[Push | Pass, ...]
+    inside: tuple[Push | Pass | Drive, ...]
 
 
 PUSHES = st.builds(
@@ -53,9 +61,10 @@ PUSHES = st.builds(
     st.sampled_from(["", "", "", "", "", *BAD]),
 )
 PASSES = st.builds(Pass, st.sampled_from([1, 30, 100, 1000]), st.sampled_from([0, 0, 0, 0, -60, 60]))
+DRIVES = st.builds(Drive, st.integers(1, 3), st.sampled_from([0, 0, 0, 50, 150, 300]))
 ERRORS = st.sampled_from([None, None, FrameError("frame"), EngineError("engine"), ValueError("bug")])
-WORKS = st.builds(Work, ERRORS, st.lists(st.one_of(PUSHES, PASSES), max_size=4).map(tuple))
-STEPS = st.lists(st.one_of(PUSHES, PUSHES, PUSHES, PASSES, WORKS, st.just("motion")), max_size=60)
+WORKS = st.builds(Work, ERRORS, st.lists(st.one_of(PUSHES, PASSES, DRIVES), max_size=4).map(tuple))
+STEPS = st.lists(st.one_of(PUSHES, PASSES, DRIVES, DRIVES, WORKS, WORKS), min_size=1, max_size=40)
 OPTIONS = st.builds(
     StreamOptions,
     st.just("lidar"),
@@ -109,8 +118,17 @@ class Model:
             self.work_left = step
             self.bench.stream.work()
         else:
-            self.bench.stream.push_motion(odometry(self.bench.clock.stamps_ns, 0.0))
+            for number in range(step.num_sweeps):
+                self.sweep(number, step.age_ms)
         self.check()
+
+    def sweep(self, number: int, age_ms: int) -> None:
+        """One message of each sensor, then time passes."""
+        self.bench.stream.push_motion(odometry(self.bench.clock.stamps_ns, 0.0))
+        for name in reversed(self.pushed):
+            self.push(Push(name, age_ms, number % 3, ""))
+        self.bench.clock.pass_ns(PERIOD)
+        self.bench.stream.tick()
 
     def push(self, step: Push) -> None:
         if step.sensor not in self.pushed:
@@ -160,10 +178,7 @@ def test_two_seconds_of_good_messages_bring_results_back(options: StreamOptions,
         model.do(step)
     num_before = len(model.order)
     for number in range(20):
-        model.bench.stream.push_motion(odometry(model.bench.clock.stamps_ns, 0.0))
-        for name in (*options.cameras, "lidar"):
-            model.push(Push(name, 0, number % 3, ""))
+        model.sweep(number, 0)
         model.bench.step()
-        model.bench.clock.pass_ns(PERIOD)
     model.check()
     assert len(model.order) >= num_before + 5
