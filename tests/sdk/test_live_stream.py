@@ -130,9 +130,12 @@ class TestErrors:
         verdict = judge(Bench(BOTH).stream.status(), status, SECOND)
         assert (verdict.level, verdict.at_fault) == ("warn", ("lidar" if end == "rejected" else "student",))
 
-    @pytest.mark.parametrize("error", [FrameError("message", found="odd"), ZeroDivisionError("bug")])
+    @pytest.mark.parametrize(
+        ("error", "end", "who"),
+        [(GeometryError("rig", found="moved"), "rejected", "lidar"), (ZeroDivisionError("bug"), "failed", "student")],
+    )
     def test_an_error_of_the_publisher_ends_one_set_only(
-        self, error: Exception, caplog: pytest.LogCaptureFixture
+        self, error: Exception, end: Any, who: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         bench, errors = Bench(LIDAR), [error]
 
@@ -145,8 +148,8 @@ class TestErrors:
         with caplog.at_level(logging.WARNING):
             bench.drive(3)
         assert bench.stamps_ms == [100, 200]
-        assert bench.stream.status().of("lidar").outcomes["failed"] == 1
-        assert "student: not used" in caplog.text
+        assert bench.stream.status().of("lidar").outcomes[end] == 1
+        assert f"{who}: not used" in caplog.text
 
     def test_an_interrupt_passes_and_leaves_no_message_behind(self) -> None:
         def interrupted(frame: Frame) -> None:

@@ -9,11 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from understudy.live.reasons import Reasons
-from understudy.live.tally import Outcome, SensorStatus, Times
-from understudy.synchronizer import Counts
+from understudy.live.intake import Intake
+from understudy.live.tally import MOTION, OUTCOMES, Outcome, SensorStatus, Status, Times
 
 End = Literal["published", "superseded", "stale", "failed", "discarded"]
+ENDS: tuple[End, ...] = ("published", "superseded", "stale", "failed", "discarded")
+BEFORE_MATCHED: tuple[Literal["rejected", "duplicate", "out_of_order", "unmatched"], ...] = (
+    *("rejected", "duplicate"),
+    *("out_of_order", "unmatched"),
+)
 _KEPT = 100
 
 
@@ -23,16 +27,18 @@ class Ledger:
     Args:
         sensors: names, the pivot first.
         steady_ns: when the stream began.
+        needs_motion: whether it is a fault when nobody tells where the ego is.
     """
 
-    def __init__(self, sensors: tuple[str, ...], steady_ns: int) -> None:
+    def __init__(self, sensors: tuple[str, ...], steady_ns: int, *, needs_motion: bool = False) -> None:
         self._ends: dict[str, Counter[End]] = {name: Counter() for name in sensors}
         self._after_stop: Counter[str] = Counter()
-        self._heard_ns = dict.fromkeys(sensors, steady_ns)
+        self._heard_ns = dict.fromkeys((*sensors, MOTION), steady_ns)
+        self._needs_motion = needs_motion
         self._missing: Counter[str] = Counter()
         self._times: deque[Times] = deque(maxlen=_KEPT)
-        self.results = self.late = 0
-        self.last_missing: tuple[str, ...] = ()
+        self._results = self._late = 0
+        self._last_missing: tuple[str, ...] = ()
 
     def hear(self, sensor: str, steady_ns: int) -> None:
         """A message came, good or bad."""
@@ -50,25 +56,35 @@ class Ledger:
     def publish(self, sensors: tuple[str, ...], times: Times, *, late: bool) -> None:
         """A set became a result that was sent."""
         self.settle(sensors, "published")
-        self.results += 1
-        self.late += late
+        self._results += 1
+        self._late += late
         self._times.append(times)
-        self.last_missing = tuple(name for name in self._ends if name not in sensors)
-        self._missing.update(self.last_missing)
+        self._last_missing = tuple(name for name in self._ends if name not in sensors)
+        self._missing.update(self._last_missing)
 
-    def sensor_status(self, name: str, counts: Counts, reasons: Reasons, *, jumps: int, steady_ns: int) -> SensorStatus:
+    def status(self, intake: Intake, steady_ns: int) -> Status:
+        """What the counters tell, with what the intake has counted, whose lock the caller holds."""
+        pivot, *_ = self._ends
+        return Status(
+            pivot,
+            {name: self._sensor_status(name, intake, steady_ns) for name in self._ends},
+            results=self._results,
+            late=self._late,
+            clock_jumps=intake.clock_jumps,
+            missing=self._last_missing,
+            motion=self._motion_status(intake, steady_ns),
+            stages_ms=self._stages_ms(),
+            last=self._times[-1] if self._times else None,
+        )
+
+    def _sensor_status(self, name: str, intake: Intake, steady_ns: int) -> SensorStatus:
         """One sensor's messages, from what the intake has counted of them and the ends of their sets."""
-        ends, late = self._ends[name], self._after_stop[name]
+        ends, late, counts = self._ends[name], self._after_stop[name], intake.counts[name]
         outcomes: dict[Outcome, int] = {
-            "published": ends["published"],
-            "superseded": ends["superseded"],
-            "rejected": counts.outcomes["rejected"],
+            **{end: ends[end] for end in ENDS},
+            **{outcome: counts.outcomes[outcome] for outcome in BEFORE_MATCHED},
             "stale": counts.outcomes["stale"] + ends["stale"],
-            "failed": ends["failed"],
             "discarded": ends["discarded"] + late,
-            "duplicate": counts.outcomes["duplicate"],
-            "out_of_order": counts.outcomes["out_of_order"],
-            "unmatched": counts.outcomes["unmatched"],
         }
         return SensorStatus(
             name,
@@ -77,17 +93,25 @@ class Ledger:
             outcomes=outcomes,
             silent_ns=steady_ns - self._heard_ns[name],
             missing=self._missing[name],
-            jumps=jumps,
+            jumps=intake.jumps[name],
+            trouble=intake.reasons[name].last,
+            reasons=dict(intake.reasons[name].counts),
+        )
+
+    def _motion_status(self, intake: Intake, steady_ns: int) -> SensorStatus | None:
+        num, refused, reasons = intake.num_motion, intake.num_motion_refused, intake.reasons[MOTION]
+        if not (num or self._needs_motion):
+            return None
+        return SensorStatus(
+            MOTION,
+            received=num,
+            outcomes={**dict.fromkeys(OUTCOMES, 0), "published": num - refused, "rejected": refused},
+            silent_ns=steady_ns - self._heard_ns[MOTION],
             trouble=reasons.last,
             reasons=dict(reasons.counts),
         )
 
-    @property
-    def last(self) -> Times | None:
-        """The newest result's times."""
-        return self._times[-1] if self._times else None
-
-    def stages_ms(self) -> Mapping[str, tuple[float, float]]:
+    def _stages_ms(self) -> Mapping[str, tuple[float, float]]:
         """Median and largest of the last hundred published, by stage."""
         if not self._times:
             return {}

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from understudy.errors import FrameError, GeometryError, UnderstudyError
@@ -16,7 +16,7 @@ from understudy.live.clock import Clock, ClockWatch, SystemClock
 from understudy.live.intake import Decode, Intake
 from understudy.live.ledger import End, Ledger
 from understudy.live.options import StreamOptions
-from understudy.live.tally import MOTION, OUTCOMES, STUDENT, Outcome, SensorStatus, Status, Times
+from understudy.live.tally import MOTION, STUDENT, Status, Times
 from understudy.rig import Rig
 
 R = TypeVar("R")
@@ -58,7 +58,8 @@ class SensorStream(Generic[R]):
 
     With `start` a thread works and lets time pass. Without, the caller steps: `push`, `tick`, `work`, on a clock of its
     own; `push` and `tick` may be called from within `run` and `publish`, in any thread. `run` and `publish` are called
-    one at a time, and nothing is locked meanwhile.
+    one at a time, and nothing is locked meanwhile. A FrameError or GeometryError of theirs says that the set cannot be
+    used; whatever else they raise is their own failure.
 
     Args:
         rig: the vehicle's sensors.
@@ -88,8 +89,7 @@ class SensorStream(Generic[R]):
         self._intake = Intake(rig, options, self._clock.steady_ns)
         self._changed = threading.Condition(self._intake.lock)
         started_ns = self._clock.steady_ns()
-        self._ledger = Ledger((options.pivot, *options.cameras), started_ns)
-        self._motion_heard_ns = started_ns
+        self._ledger = Ledger((options.pivot, *options.cameras), started_ns, needs_motion=options.num_sweeps > 1)
         self._reported_ns = started_ns - _REPORT_EVERY_NS
         self._waiting: _Job | None = None
         self._busy_since_ns: int | None = None
@@ -148,7 +148,7 @@ class SensorStream(Generic[R]):
     def push_motion(self, message: Any) -> None:
         """Takes a `nav_msgs/Odometry` or a `tf2_msgs/TFMessage` that tells where the ego is."""
         with self._changed:
-            self._motion_heard_ns = self._clock.steady_ns()
+            self._ledger.hear(MOTION, self._clock.steady_ns())
             reasons = self._intake.reasons[MOTION]
             num_before = reasons.num
             self._intake.push_motion(message)
@@ -179,46 +179,15 @@ class SensorStream(Generic[R]):
     def status(self) -> Status:
         """Counts, times and what is wrong, of one instant."""
         with self._changed:
-            intake, ledger = self._intake, self._ledger
             now_ns, steady_ns = self._watch.now_ns(), self._clock.steady_ns()
-            busy_ns = 0 if self._busy_since_ns is None else steady_ns - self._busy_since_ns
-            sensors = {
-                name: ledger.sensor_status(
-                    name, counts, intake.reasons[name], jumps=intake.jumps[name], steady_ns=steady_ns
-                )
-                for name, counts in intake.counts.items()
-            }
-            return Status(
-                self._options.pivot,
-                sensors,
-                results=ledger.results,
-                late=ledger.late,
-                busy_ns=busy_ns,
+            return replace(
+                self._ledger.status(self._intake, steady_ns),
+                busy_ns=0 if self._busy_since_ns is None else steady_ns - self._busy_since_ns,
                 student_trouble=self._student_trouble,
-                clock_jumps=intake.clock_jumps,
                 clock_leaps=self._watch.leaps,
                 clock_still_ns=self._watch.still_ns(),
                 age_ns=None if self._newest is None else now_ns - self._newest[1],
-                missing=ledger.last_missing,
-                motion=self._motion_status(steady_ns),
-                stages_ms=ledger.stages_ms(),
-                last=ledger.last,
             )
-
-    def _motion_status(self, steady_ns: int) -> SensorStatus | None:
-        num, refused = self._intake.num_motion, self._intake.num_motion_refused
-        if self._options.num_sweeps == 1 and not num:
-            return None
-        reasons = self._intake.reasons[MOTION]
-        outcomes: dict[Outcome, int] = {**dict.fromkeys(OUTCOMES, 0), "published": num - refused, "rejected": refused}
-        return SensorStatus(
-            MOTION,
-            received=num,
-            outcomes=outcomes,
-            silent_ns=steady_ns - self._motion_heard_ns,
-            trouble=reasons.last,
-            reasons=dict(reasons.counts),
-        )
 
     def _serve(self) -> None:
         """The thread: works, and lets time pass while there is nothing to do."""
@@ -286,7 +255,7 @@ class SensorStream(Generic[R]):
         try:
             self._publish(result, frame)
         except Exception as error:  # of the middleware or a user's own code
-            self._fail(job, error)
+            self._give_up(job, frame, error)
             return
         self._account(job, frame, steps)
 
@@ -327,7 +296,7 @@ class SensorStream(Generic[R]):
         return frame
 
     def _give_up(self, job: _Job, frame: Frame, error: Exception) -> None:
-        """The student refused a frame, or broke."""
+        """Student or publisher refused a frame, or broke."""
         if not isinstance(error, (FrameError, GeometryError)):
             self._fail(job, error)
             return
