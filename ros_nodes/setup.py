@@ -35,6 +35,7 @@ setup(
             f"lidar_detector = {NAME}.lidar_detector:main",
             f"fusion_detector = {NAME}.fusion_detector:main",
             f"timing_recorder = {NAME}.timing_recorder:main",
+            f"fault_injector = {NAME}.fault_injector:main",
         ]
     },
 )

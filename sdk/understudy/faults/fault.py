@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypedDict
 
@@ -46,11 +46,11 @@ class Strike:
 
     Attributes:
         added_ns: time it takes beyond its own.
-        error: what it raises after that, if anything.
+        error: makes what it raises after that, if anything.
     """
 
     added_ns: int = 0
-    error: Exception | None = None
+    error: Callable[[], Exception] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,20 +156,17 @@ class _Play:
         begun_ns = self._begun_ns = self._clock.elapsed_ns
         self._held.append(weakref.ref(frame))
         boxes = self._student(frame)
-        added_ns, error = 0, None
+        added_ns, make_error = 0, None
         for number, fault in self._active(begun_ns):
             strike = fault.strike(begun_ns)
             added_ns += strike.added_ns
-            error = strike.error or error
+            make_error = strike.error or make_error
             if strike.added_ns or strike.error:
                 self.record.strikes_ns.setdefault(number, begun_ns)
                 self.record.idle_ns = begun_ns + self._script.scenario.student_ns + added_ns
         self._advance(begun_ns + self._script.scenario.student_ns + added_ns)
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback holds this frame: together they would hold the sweep until a collection
+        if make_error is not None:
+            raise make_error()
         return boxes
 
     def _publish(self, boxes: Boxes, frame: Frame) -> None:

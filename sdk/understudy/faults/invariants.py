@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 
 from understudy.faults.drafts import Sent
 from understudy.faults.record import Look, Output, Record
-from understudy.faults.scenario import DEADLINE_NS, LIDAR_PERIOD_NS
+from understudy.faults.scenario import LIDAR_PERIOD_NS
 from understudy.faults.script import Script
 from understudy.faults.stream_faults import FROZEN_AFTER
 
@@ -70,7 +70,7 @@ def nothing_stale(script: Script, record: Record, margins: Margins) -> str:
             return f"at {_s(output.at_ns)} a result of {output.stamp_ns}, a stamp that no sweep had"
         if sweep.taken_ns <= before_ns:
             return f"at {_s(output.at_ns)} a result of {_s(sweep.taken_ns)}, after one of {_s(before_ns)}"
-        limit_ns = DEADLINE_NS + output.at_ns - output.begun_ns + margins.age_ns
+        limit_ns = script.scenario.deadline_ns + output.at_ns - output.begun_ns + margins.age_ns
         age_ns = script.age_ns(sweep.taken_ns, output.at_ns)
         if age_ns > limit_ns:
             return f"at {_s(output.at_ns)} a result {_s(age_ns)} old, {_s(limit_ns)} at most may be"

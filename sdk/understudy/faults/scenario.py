@@ -20,31 +20,35 @@ from understudy.live.options import StreamOptions
 from understudy.synchronizer import SyncPolicy
 
 LIDAR_PERIOD_NS = 100_000_000
-DEADLINE_NS = 400_000_000
 SILENT_AFTER_NS = 500_000_000
 _FREE_CAMERA_PERIOD_NS = 83_333_333
 _SECOND_FAULT = 0.3
+_NS_PER_MS = 1_000_000
 _MOST_CAMERAS = 3
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How long the parts of a scenario are, in milliseconds: a range where they are drawn.
+class Setting:
+    """What scenarios have in common; milliseconds, a range where they are drawn.
 
     Attributes:
         healthy_ms: until the first fault.
         faulty_ms: that a fault lasts.
         afterwards_ms: when all faults are over.
+        deadline_ms: oldest that a sweep may be that the stream under test uses.
+        every_camera: whether all cameras of the rig are used in each; else one to three of them.
     """
 
     healthy_ms: tuple[int, int] = (1500, 2000)
     faulty_ms: tuple[int, int] = (1600, 3000)
     afterwards_ms: int = 3500
+    deadline_ms: int = 400
+    every_camera: bool = False
 
 
-USUAL = Pace()
-SHORT = Pace((1200, 1400), (1500, 2000), 2600)
-"""For real time: five to six seconds."""
+USUAL = Setting()
+SHORT = Setting((1200, 1400), (1500, 2000), 2600, every_camera=True)
+"""For real time: five to six seconds, and a node that listens to every camera."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ class Scenario:
         periods_ns: from one message to the next, by sensor; the LiDAR first.
         student_ns: how long the student takes.
         faults: what goes wrong; the first is the one that the number stands for.
-        afterwards_ns: how long it goes on when they are over.
+        setting: what it has in common with others.
         epoch_ns: what the clock of the stamps shows when it begins.
     """
 
@@ -68,7 +72,7 @@ class Scenario:
     periods_ns: dict[str, int]
     student_ns: int
     faults: tuple[Fault, ...]
-    afterwards_ns: int
+    setting: Setting
     epoch_ns: int = EPOCH_NS
 
     @property
@@ -93,9 +97,14 @@ class Scenario:
             pivot=self.lidar,
             cameras=self.cameras,
             policy=SyncPolicy(),
-            deadline_ns=DEADLINE_NS,
+            deadline_ns=self.deadline_ns,
             refuse_frozen_after=FROZEN_AFTER,
         )
+
+    @property
+    def deadline_ns(self) -> int:
+        """Oldest that a sweep may be."""
+        return self.setting.deadline_ms * _NS_PER_MS
 
     @property
     def clock(self) -> ClockScript:
@@ -142,7 +151,7 @@ def kind_of(number: int) -> str:
     return list(FAULTS)[number % len(FAULTS)]
 
 
-def draw_scenario(number: int, contents: Contents, pace: Pace = USUAL) -> Scenario:
+def draw_scenario(number: int, contents: Contents, setting: Setting = USUAL) -> Scenario:
     """The scenario of a number, with what the sensors see.
 
     Raises:
@@ -151,14 +160,15 @@ def draw_scenario(number: int, contents: Contents, pace: Pace = USUAL) -> Scenar
     rng, kind = np.random.default_rng(number), FAULTS[kind_of(number)]
     if kind.on == "camera" and not contents.cameras:
         raise InputError(f"scenario {number}, {kind.kind}", found="no camera", wanted="one that it can happen to")
-    most_cameras = min(_MOST_CAMERAS, len(contents.cameras))
-    cameras = contents.cameras[: int(rng.integers(1, most_cameras + 1)) if most_cameras else 0]
+    cameras = contents.cameras
+    if cameras and not setting.every_camera:
+        cameras = cameras[: int(rng.integers(1, min(_MOST_CAMERAS, len(cameras)) + 1))]
     periods_ns = {contents.lidar: LIDAR_PERIOD_NS}
     periods_ns |= {name: LIDAR_PERIOD_NS if rng.random() < 0.5 else _FREE_CAMERA_PERIOD_NS for name in cameras}
     student_ns = drawn_ns(rng, 10, 60)
-    draw = _Draw(rng, contents.lidar, cameras, periods_ns, pace)
+    draw = _Draw(rng, contents.lidar, cameras, periods_ns, setting)
     faults = draw.faults(kind)
-    return Scenario(number, contents, cameras, periods_ns, student_ns, faults, pace.afterwards_ms * 1_000_000)
+    return Scenario(number, contents, cameras, periods_ns, student_ns, faults, setting)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +179,7 @@ class _Draw:
     lidar: str
     cameras: tuple[str, ...]
     periods_ns: dict[str, int]
-    pace: Pace
+    setting: Setting
 
     def faults(self, kind: type[Fault]) -> tuple[Fault, ...]:
         """One of this kind, and sometimes another one of another sensor's messages."""
@@ -189,9 +199,9 @@ class _Draw:
         return names[int(self.rng.integers(len(names)))]
 
     def _fault(self, kind: type[Fault], target: str) -> Fault:
-        start_ns = drawn_ns(self.rng, *self.pace.healthy_ms)
-        end_ns = start_ns + drawn_ns(self.rng, *self.pace.faulty_ms)
-        max_wait_ns = SyncPolicy().max_wait_ns
+        start_ns = drawn_ns(self.rng, *self.setting.healthy_ms)
+        end_ns = start_ns + drawn_ns(self.rng, *self.setting.faulty_ms)
+        max_wait_ns, deadline_ns = SyncPolicy().max_wait_ns, self.setting.deadline_ms * _NS_PER_MS
         is_camera = target != self.lidar
-        where = Situation(target, is_camera, start_ns, end_ns, self.periods_ns, DEADLINE_NS, max_wait_ns)
+        where = Situation(target, is_camera, start_ns, end_ns, self.periods_ns, deadline_ns, max_wait_ns)
         return kind.draw(self.rng, where)

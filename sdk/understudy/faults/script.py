@@ -54,7 +54,8 @@ class Script:
 def write_script(scenario: Scenario) -> Script:
     """The messages of a scenario; the same every time."""
     rng = np.random.default_rng((scenario.number, 1))
-    longest_ns = max(fault.end_ns for fault in scenario.faults) + scenario.afterwards_ns + 1_500_000_000
+    afterwards_ns = scenario.setting.afterwards_ms * 1_000_000
+    longest_ns = max(fault.end_ns for fault in scenario.faults) + afterwards_ns + 1_500_000_000
     healthy = {name: _healthy(scenario, name, longest_ns, rng) for name in scenario.periods_ns}
     effects_ns: list[int] = []
     for fault in scenario.faults:
@@ -65,7 +66,7 @@ def write_script(scenario: Scenario) -> Script:
     sent = sorted((one for messages in healthy.values() for one in messages), key=lambda one: one.arrival_ns)
     touched_ns = [one.arrival_ns for one in sent if one.faulty]
     over_ns = max([fault.end_ns for fault in scenario.faults] + touched_ns)
-    end_ns = over_ns + scenario.afterwards_ns
+    end_ns = over_ns + afterwards_ns
     kept = tuple(one for one in sent if one.arrival_ns <= end_ns)
     return Script(scenario, kept, tuple(effects_ns), over_ns, end_ns)
 

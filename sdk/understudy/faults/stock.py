@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from understudy.errors import UnderstudyError
 from understudy.faults.drafts import CloudDraft, Draft, Sent
 from understudy.faults.record import Output, Record
-from understudy.faults.scenario import DEADLINE_NS
 from understudy.faults.script import Script
 from understudy.faults.stock_synchronizer import StockSynchronizer
 from understudy.images import decode_image
@@ -82,7 +81,7 @@ class _StockPlay:
 
     def _is_old(self, sweep: Sent) -> bool:
         clock = self._script.scenario.clock
-        return clock.stamp_ns(self._now_ns) - self._script.stamp_ns(sweep) > DEADLINE_NS
+        return clock.stamp_ns(self._now_ns) - self._script.stamp_ns(sweep) > self._script.scenario.deadline_ns
 
     def _is_usable(self, sent: Sent) -> bool:
         """Whether a callback that checks as ours does would use it."""

@@ -99,9 +99,15 @@ class EngineFailure(Fault):
 
     def strike(self, begun_ns: int) -> Strike:
         """An error, every time."""
-        if self.expected:
-            return Strike(error=EngineError("engine", found="an error of the device", wanted="a result"))
-        return Strike(error=RuntimeError("illegal memory access"))
+        return Strike(error=_engine_error if self.expected else _unexpected_error)
+
+
+def _engine_error() -> Exception:
+    return EngineError("engine", found="an error of the device", wanted="a result")
+
+
+def _unexpected_error() -> Exception:
+    return RuntimeError("illegal memory access")
 
 
 @dataclass(frozen=True, kw_only=True)
