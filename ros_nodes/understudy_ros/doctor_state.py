@@ -164,7 +164,7 @@ def diagnostics(told: Told) -> Iterator[Finding]:
 def transforms(graph: Graph, told: Told, vehicle: Vehicle) -> Iterator[Finding]:
     """/tf_static against the rig, as the node compares them."""
     mode = parameter(vehicle, "use_tf")
-    if vehicle.rig is None or mode == "off":
+    if vehicle.rig is None or mode == "ignore":
         return
     if told.refused:
         yield unknown(STATIC_TRANSFORMS_TOPIC, told.refused)

@@ -93,7 +93,7 @@ def _camera_topics(vehicle: Vehicle) -> Iterator[Expected]:
         kind = IMAGE_TYPES.get(transport, IMAGE_TYPES["compressed"])
         yield Expected(image, resolved(vehicle, image), kind, reliable, sensor, rate_hz, needed)
         info = f"{name}/camera_info"
-        if parameter(vehicle, "camera_info") != "off":
+        if parameter(vehicle, "camera_info") != "ignore":
             yield Expected(info, resolved(vehicle, info), CAMERA_INFO_TYPE, False, sensor, None, ())
 
 

@@ -105,8 +105,8 @@ LIDAR_PARAMETERS = (
         "use_tf",
         "compare",
         "/tf_static and the rig: compare refuses a sensor that is elsewhere, warn only reports it, replace takes the "
-        "mountings from /tf_static, off does not listen.",
-        choices=("compare", "warn", "replace", "off"),
+        "mountings from /tf_static, ignore does nothing.",
+        choices=("compare", "warn", "replace", "ignore"),
     ),
     Declared(
         "tf_wait_ms",
@@ -152,8 +152,8 @@ CAMERA_PARAMETERS = (
         "camera_info",
         "compare",
         "CAMERA/camera_info and the rig: compare refuses the pictures of a camera that differs, warn only reports it, "
-        "off does not listen.",
-        choices=("compare", "warn", "off"),
+        "ignore does not listen.",
+        choices=("compare", "warn", "ignore"),
         counts_from="activate",
     ),
     Declared(

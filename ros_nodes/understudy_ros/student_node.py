@@ -187,7 +187,7 @@ class StudentNode(LifecycleNode):
             self._replace_mountings()
         self._student = self.open_student()
         self._watch = RigWatch(self.rig, self._transforms, "compare" if use_tf == "replace" else use_tf)
-        if use_tf != "off" and self._transforms.missing:
+        if use_tf != "ignore" and self._transforms.missing:
             self.get_logger().warning(self._transforms.missing)
         self._refuse_contradicted_lidar()
         self._timing = TimingOutput(self)
@@ -265,7 +265,7 @@ class StudentNode(LifecycleNode):
             self._cameras,
             **{name: self.value(name) for name in ("points_topic", "reliable", "depth", "odometry_topic")},
             **({name: self.value(name) for name in names} if self._cameras else {}),
-            camera_infos=bool(self._cameras) and self.value("camera_info") != "off",
+            camera_infos=bool(self._cameras) and self.value("camera_info") != "ignore",
             motion=self.value("motion") if student.num_sweeps > 1 else "",
         )
 

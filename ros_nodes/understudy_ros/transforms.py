@@ -118,7 +118,7 @@ class RigWatch:
     Attributes:
         rig: which counts.
         transforms: what `/tf_static` says.
-        compare_transforms: how: compare, warn or off.
+        compare_transforms: how: compare, warn or ignore.
         compare_infos: the same for camera infos.
     """
 
@@ -165,14 +165,14 @@ class RigWatch:
 
     def _compared_mounting(self, sensor: str) -> str:
         entry = self.rig.sensors[sensor]
-        if self.compare_transforms == "off" or not entry.frame_id:
+        if self.compare_transforms == "ignore" or not entry.frame_id:
             return ""
         pose = self.transforms.tree.pose(BASE_FRAME, entry.frame_id)
         difference = "" if pose is None else mounting_difference(entry, pose)
         return f"{STATIC_TRANSFORMS_TOPIC} has it {difference}" if difference else ""
 
     def _info(self, sensor: str) -> str:
-        difference = self._infos.get(sensor, "") if self.compare_infos != "off" else ""
+        difference = self._infos.get(sensor, "") if self.compare_infos != "ignore" else ""
         return f"camera_info: {difference}" if difference else ""
 
 
