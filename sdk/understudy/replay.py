@@ -215,7 +215,7 @@ class _Run:
         try:
             return self._detect_boxes(frame)
         except (FrameError, GeometryError) as error:
-            self._feed.reject(matched, error, frame)
+            self._feed.reject(matched, error)
             return None
         finally:
             self._pipeline_s += time.perf_counter() - started_s

@@ -55,10 +55,10 @@ class Feed:
             self._kinds.setdefault(str(error), type(error))
             return None
 
-    def reject(self, matched: Matched, error: UnderstudyError, frame: Frame) -> None:
+    def reject(self, matched: Matched, error: UnderstudyError) -> None:
         """Counts a set that the student could not use."""
         self._kinds.setdefault(str(error), type(error))
-        self._intake.reject_set(matched, error, frame)
+        self._intake.reject_set(matched, error)
 
     @property
     def counts(self) -> dict[str, Counts]:

@@ -31,6 +31,7 @@ class Arrival:
         epoch: `Intake.epoch` when it had been pushed.
         world_from_ego: where the ego was; None while nobody knows.
         earlier: sweeps before it, the latest first.
+        done: whether it has come to its end since its set was closed; whoever counts that end says so.
     """
 
     stamp_ns: int
@@ -41,9 +42,17 @@ class Arrival:
     epoch: tuple[int, int] = (0, 0)
     world_from_ego: Pose | None = None
     earlier: tuple[Sweep, ...] = ()
+    done: bool = False
 
 
 Matched = MatchedSet[Arrival]
+
+
+def pending(matched: Matched, pivot: str) -> dict[str, Arrival]:
+    """The members of a set that have not come to their end, by sensor, the pivot first."""
+    members = {pivot: matched.pivot.item}
+    members |= {name: partner.item for name, partner in matched.cameras.items() if partner is not None}
+    return {name: arrival for name, arrival in members.items() if not arrival.done}
 
 
 class Accumulation:
@@ -75,6 +84,11 @@ class Accumulation:
         """When the oldest set has waited long enough; None while none waits."""
         return self._held[0][1] if self._held else None
 
+    @property
+    def held(self) -> list[Matched]:
+        """The sets that wait."""
+        return [matched for matched, _ in self._held]
+
     def give(self, matched: list[Matched], now_ns: int) -> list[Matched]:
         """Takes sets; gives those that wait for nothing any more."""
         self._held.extend((entry, now_ns + self._max_wait_ns) for entry in matched)
@@ -90,7 +104,7 @@ class Accumulation:
 
     def restart(self) -> list[Matched]:
         """Forgets everything, for the clock has jumped; gives the sets that waited and are not to be used."""
-        dropped = [matched for matched, _ in self._held]
+        dropped = self.held
         self._held.clear()
         self._forget()
         return dropped

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from understudy.ego_motion import EgoMotion
 from understudy.errors import FrameError, InputError, UnderstudyError
 from understudy.frame import Frame, Image, PointCloud
-from understudy.live.accumulating import Accumulation, Arrival, Matched, accumulated
+from understudy.live.accumulating import Accumulation, Arrival, Matched, accumulated, pending
 from understudy.live.matching import JumpingMatcher, matcher_for
 from understudy.live.options import StreamOptions
 from understudy.live.reading import Reader, refuse_other_size
@@ -19,7 +19,7 @@ from understudy.live.reasons import Reasons
 from understudy.live.tally import MOTION
 from understudy.messages.images import image_from_message
 from understudy.rig import Camera, Rig
-from understudy.synchronizer import Counts
+from understudy.synchronizer import Counts, Outcome
 
 _log = logging.getLogger(__name__)
 Picture = tuple[str, Any]
@@ -94,6 +94,11 @@ class Intake:
     def epoch(self) -> tuple[int, int]:
         """Changes where time begins anew: the clock jumped back, or the pivot's stamps did."""
         return self.clock_jumps, self.jumps[self._options.pivot]
+
+    @property
+    def held(self) -> list[Matched]:
+        """Sets that were closed and wait for the ego's pose."""
+        return self._accumulation.held
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -172,21 +177,13 @@ class Intake:
             self.reject_set(matched, error)
             raise FrameError(f"set of {self._options.pivot}", found=_text(error), wanted="a frame") from error
 
-    def reject_set(self, matched: Matched, error: Exception, frame: Frame | None = None) -> None:
-        """Counts a set as one that could not be used after all: the pivot is rejected, its pictures are unmatched.
-
-        Args:
-            matched: the set.
-            error: why.
-            frame: the frame that was made of it, which tells whose pictures were not rejected before.
-        """
-        pivot, counts = self._options.pivot, self.counts
+    def reject_set(self, matched: Matched, error: Exception) -> None:
+        """Counts a set as one that could not be used after all: the pivot is rejected, its pictures are unmatched."""
+        pivot = self._options.pivot
         with self.lock:
-            counts[pivot].move("used", "rejected")
+            for name, arrival in pending(matched, pivot).items():
+                self._move(name, arrival, "rejected" if name == pivot else "unmatched")
             self._note(pivot, error)
-            for name, partner in matched.cameras.items():
-                if partner is not None and (frame is None or name in frame.images):
-                    counts[name].move("used", "unmatched")
 
     def _made(self, matched: Matched, decode: Decode) -> Frame:
         pivot, arrival = self._options.pivot, matched.pivot.item
@@ -204,7 +201,7 @@ class Intake:
         images = {name: image for name, image in decoded.items() if isinstance(image, Image)}
         for name, error in decoded.items():
             if isinstance(error, UnderstudyError):
-                self._reject_picture(name, error)
+                self._reject_picture(name, matched, error)
         return Frame(arrival.stamp_ns, clouds, images, arrival.world_from_ego)
 
     def _image(self, picture: Picture) -> Image | UnderstudyError:
@@ -221,18 +218,25 @@ class Intake:
             return FrameError(f"picture of {name}", found=_text(error), wanted="a picture")
         return image
 
-    def _reject_picture(self, name: str, error: UnderstudyError) -> None:
+    def _reject_picture(self, name: str, matched: Matched, error: UnderstudyError) -> None:
         with self.lock:
-            self.counts[name].move("used", "rejected")
-            self._note(name, error)
+            arrival = pending(matched, self._options.pivot).get(name)
+            if arrival is not None:
+                self._move(name, arrival, "rejected")
+                self._note(name, error)
+
+    def _move(self, name: str, arrival: Arrival, outcome: Outcome) -> None:
+        """A message that was used comes to another end."""
+        arrival.done = True
+        self.counts[name].move("used", outcome)
 
     def _given(self, closed: list[Matched], now_ns: int) -> list[Matched]:
         """The sets that go on; where time began anew, those that waited for motion do not."""
         if self.epoch != self._epoch:
             self._epoch = self.epoch
             for matched in self._accumulation.restart():
-                for name in (self._options.pivot, *(name for name, entry in matched.cameras.items() if entry)):
-                    self.counts[name].move("used", "unmatched")
+                for name, arrival in pending(matched, self._options.pivot).items():
+                    self._move(name, arrival, "unmatched")
         return self._accumulation.give(closed, now_ns)
 
     def _note(self, who: str, error: Exception) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from understudy.live.accumulating import Matched, pending
 from understudy.live.intake import Intake
 from understudy.live.tally import MOTION, OUTCOMES, Outcome, SensorStatus, Status, Times
 
@@ -31,6 +32,7 @@ class Ledger:
     """
 
     def __init__(self, sensors: tuple[str, ...], steady_ns: int, *, needs_motion: bool = False) -> None:
+        self._pivot = sensors[0]
         self._ends: dict[str, Counter[End]] = {name: Counter() for name in sensors}
         self._after_stop: Counter[str] = Counter()
         self._heard_ns = dict.fromkeys((*sensors, MOTION), steady_ns)
@@ -48,26 +50,29 @@ class Ledger:
         """A message came after the stream was stopped."""
         self._after_stop[sensor] += 1
 
-    def settle(self, sensors: Iterable[str], end: End) -> None:
-        """The messages of a set came to their end."""
-        for name in sensors:
+    def settle(self, matched: Matched, end: End) -> tuple[str, ...]:
+        """The messages of a set that have not come to their end come to this one; gives whose they are."""
+        members = pending(matched, self._pivot)
+        for name, arrival in members.items():
+            arrival.done = True
             self._ends[name][end] += 1
+        return tuple(members)
 
-    def publish(self, sensors: tuple[str, ...], times: Times, *, late: bool) -> None:
+    def publish(self, matched: Matched, times: Times, *, late: bool) -> None:
         """A set became a result that was sent."""
-        self.settle(sensors, "published")
+        sensors = self.settle(matched, "published")
         self._results += 1
         self._late += late
         self._times.append(times)
         self._last_missing = tuple(name for name in self._ends if name not in sensors)
         self._missing.update(self._last_missing)
 
-    def status(self, intake: Intake, steady_ns: int) -> Status:
-        """What the counters tell, with what the intake has counted, whose lock the caller holds."""
-        pivot, *_ = self._ends
+    def status(self, intake: Intake, under_way: Iterable[Matched], steady_ns: int) -> Status:
+        """What the counters tell, with what the intake has counted; of sets under way what waits is looked up."""
+        matched = Counter(name for entry in (*intake.held, *under_way) for name in pending(entry, self._pivot))
         return Status(
-            pivot,
-            {name: self._sensor_status(name, intake, steady_ns) for name in self._ends},
+            self._pivot,
+            {name: self._sensor_status(name, intake, matched[name], steady_ns) for name in self._ends},
             results=self._results,
             late=self._late,
             clock_jumps=intake.clock_jumps,
@@ -77,7 +82,7 @@ class Ledger:
             last=self._times[-1] if self._times else None,
         )
 
-    def _sensor_status(self, name: str, intake: Intake, steady_ns: int) -> SensorStatus:
+    def _sensor_status(self, name: str, intake: Intake, num_matched: int, steady_ns: int) -> SensorStatus:
         """One sensor's messages, from what the intake has counted of them and the ends of their sets."""
         ends, late, counts = self._ends[name], self._after_stop[name], intake.counts[name]
         outcomes: dict[Outcome, int] = {
@@ -89,7 +94,7 @@ class Ledger:
         return SensorStatus(
             name,
             received=counts.pushed + late,
-            waiting=counts.waiting + counts.outcomes["used"] - sum(ends.values()),
+            waiting=counts.waiting + num_matched,
             outcomes=outcomes,
             silent_ns=steady_ns - self._heard_ns[name],
             missing=self._missing[name],

@@ -35,19 +35,18 @@ class _Job:
     Attributes:
         matched: the set.
         closed_ns: when it was, on the clock that never jumps.
-        sensors: whose messages have not come to their end yet, the pivot first.
+        taken_ns: when the student took it, on that clock.
     """
 
     matched: Matched
     closed_ns: int
-    sensors: tuple[str, ...]
+    taken_ns: int = 0
 
 
 @dataclass(frozen=True)
 class _Steps:
     """When the steps of a job were done, on the clock that never jumps."""
 
-    taken_ns: int
     framed_ns: int
     ran_ns: int
     late: bool
@@ -92,7 +91,7 @@ class SensorStream(Generic[R]):
         self._ledger = Ledger((options.pivot, *options.cameras), started_ns, needs_motion=options.num_sweeps > 1)
         self._reported_ns = started_ns - _REPORT_EVERY_NS
         self._waiting: _Job | None = None
-        self._busy_since_ns: int | None = None
+        self._running: _Job | None = None
         self._stopping = False
         self._sleeps_until_ns: int | None = None
         self._newest: tuple[tuple[int, int], int] | None = None
@@ -124,7 +123,7 @@ class SensorStream(Generic[R]):
             self._thread.join(timeout_s)
         if self._pool is not None:
             self._pool.shutdown(wait=False)
-        return self._busy_since_ns is None
+        return self._running is None
 
     def push(self, sensor: str, message: Any) -> None:
         """Takes a message of a sensor of the rig: PointCloud2, Image or CompressedImage.
@@ -172,17 +171,18 @@ class SensorStream(Generic[R]):
             self._finish(job)
         finally:
             with self._changed:
-                self._settle(job, "failed")  # what has come to no end: an interrupt
-                self._busy_since_ns = None
+                self._ledger.settle(job.matched, "failed")  # what has come to no end: an interrupt
+                self._running = None
         return True
 
     def status(self) -> Status:
         """Counts, times and what is wrong, of one instant."""
         with self._changed:
             now_ns, steady_ns = self._watch.now_ns(), self._clock.steady_ns()
+            under_way = [job.matched for job in (self._running, self._waiting) if job is not None]
             return replace(
-                self._ledger.status(self._intake, steady_ns),
-                busy_ns=0 if self._busy_since_ns is None else steady_ns - self._busy_since_ns,
+                self._ledger.status(self._intake, under_way, steady_ns),
+                busy_ns=0 if self._running is None else steady_ns - self._running.taken_ns,
                 student_trouble=self._student_trouble,
                 clock_leaps=self._watch.leaps,
                 clock_still_ns=self._watch.still_ns(),
@@ -212,30 +212,24 @@ class SensorStream(Generic[R]):
         """The newest set waits in the place of an older one."""
         for matched in closed:
             self._settle_waiting("superseded")
-            there = (name for name, partner in matched.cameras.items() if partner is not None)
-            self._waiting = _Job(matched, self._clock.steady_ns(), (self._options.pivot, *there))
+            self._waiting = _Job(matched, self._clock.steady_ns())
         if self._waiting is not None or self._intake.next_deadline_ns != self._sleeps_until_ns:
             self._changed.notify_all()
 
     def _settle_waiting(self, end: End) -> None:
         if self._waiting is not None:
-            self._settle(self._waiting, end)
+            self._ledger.settle(self._waiting.matched, end)
             self._waiting = None
-
-    def _settle(self, job: _Job, end: End) -> None:
-        self._ledger.settle(job.sensors, end)
-        job.sensors = ()
 
     def _take(self) -> _Job | None:
         with self._changed:
-            if self._waiting is None or self._busy_since_ns is not None:
+            if self._waiting is None or self._running is not None:
                 return None
-            job, self._waiting = self._waiting, None
-            self._busy_since_ns = self._clock.steady_ns()
-            return job
+            self._running, self._waiting = self._waiting, None
+            self._running.taken_ns = self._clock.steady_ns()
+            return self._running
 
     def _finish(self, job: _Job) -> None:
-        taken_ns = self._clock.steady_ns()
         if self._is_refused(job, self._too_old(job)):
             return
         frame = self._frame(job)
@@ -245,17 +239,17 @@ class SensorStream(Generic[R]):
         try:
             result = self._run(frame)
         except Exception as error:  # of an engine or a user's own code: the next frame may be fine
-            self._give_up(job, frame, error)
+            self._give_up(job, error)
             return
         ran_ns = self._clock.steady_ns()
         self.tick()
         if self._is_refused(job):
             return
-        steps = _Steps(taken_ns, framed_ns, ran_ns, late=bool(self._too_old(job)))
+        steps = _Steps(framed_ns, ran_ns, late=bool(self._too_old(job)))
         try:
             self._publish(result, frame)
         except Exception as error:  # of the middleware or a user's own code
-            self._give_up(job, frame, error)
+            self._give_up(job, error)
             return
         self._account(job, frame, steps)
 
@@ -264,14 +258,14 @@ class SensorStream(Generic[R]):
         matched = job.matched
         with self._changed:
             if self._stopping:
-                self._settle(job, "discarded")
+                self._ledger.settle(job.matched, "discarded")
                 return True
             epoch, newest = matched.pivot.item.epoch, self._newest
             is_overtaken = newest is not None and newest[0] == epoch and matched.pivot.time_ns <= newest[1]
             reason = _OVERTAKEN if is_overtaken or epoch != self._intake.epoch else reason
             if not reason:
                 return False
-            self._settle(job, "stale")
+            self._ledger.settle(job.matched, "stale")
             self._intake.reasons[self._options.pivot].note(reason)
         self._report(self._options.pivot, reason)
         return True
@@ -285,30 +279,25 @@ class SensorStream(Generic[R]):
 
     def _frame(self, job: _Job) -> Frame | None:
         """The set's frame; None when the intake has refused and counted it."""
-        pivot = self._options.pivot
         try:
-            frame = self._intake.frame(job.matched, self._decode)
+            return self._intake.frame(job.matched, self._decode)
         except UnderstudyError as error:
-            job.sensors = ()
-            self._report(pivot, str(error))
+            self._report(self._options.pivot, str(error))
             return None
-        job.sensors = (pivot, *(name for name in frame.images if name != pivot))
-        return frame
 
-    def _give_up(self, job: _Job, frame: Frame, error: Exception) -> None:
+    def _give_up(self, job: _Job, error: Exception) -> None:
         """Student or publisher refused a frame, or broke."""
         if not isinstance(error, (FrameError, GeometryError)):
             self._fail(job, error)
             return
-        job.sensors = ()
-        self._intake.reject_set(job.matched, error, frame)
+        self._intake.reject_set(job.matched, error)
         self._report(self._options.pivot, str(error))
 
     def _fail(self, job: _Job, error: Exception) -> None:
         _log.debug("unexpected", exc_info=error)
         trouble = str(error) if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {error}"
         with self._changed:
-            self._settle(job, "failed")
+            self._ledger.settle(job.matched, "failed")
             self._student_trouble = trouble
         self._report(STUDENT, trouble)
 
@@ -319,14 +308,13 @@ class SensorStream(Generic[R]):
             times = Times(
                 convert_ns=arrival.converted_ns - arrival.received_ns,
                 match_ns=job.closed_ns - arrival.converted_ns,
-                wait_ns=steps.taken_ns - job.closed_ns,
-                frame_ns=steps.framed_ns - steps.taken_ns,
+                wait_ns=job.taken_ns - job.closed_ns,
+                frame_ns=steps.framed_ns - job.taken_ns,
                 run_ns=steps.ran_ns - steps.framed_ns,
                 publish_ns=self._clock.steady_ns() - steps.ran_ns,
                 age_ns=self._clock.now_ns() - time_ns,
             )
-            self._ledger.publish(job.sensors, times, late=steps.late)
-            job.sensors = ()
+            self._ledger.publish(job.matched, times, late=steps.late)
             self._newest = (arrival.epoch, time_ns)
         try:
             if self._on_published is not None:
