@@ -44,7 +44,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("delay", default_value="1.0", description="Seconds for publishers to be discovered."),
             switch("end_with_bag", "true", "End the launch after the bag; false keeps RViz open."),
             *task_arguments(),
-            RegisterEventHandler(OnStateTransition(goal_state="active", entities=[player])),
+            RegisterEventHandler(OnStateTransition(goal_state="active", entities=[player], handle_once=True)),
             RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end])),
             included_student(SHARE, use_sim_time="true"),
         ]

@@ -43,7 +43,7 @@ ACCEPTED = {
     "launch_ros": {},
     "launch_ros.actions": {"LifecycleNode": _NODE, "Node": _NODE},
     "launch_ros.event_handlers": {
-        "OnStateTransition": "entities target_lifecycle_node transition start_state goal_state matcher"
+        "OnStateTransition": "entities target_lifecycle_node transition start_state goal_state matcher handle_once"
     },
     "launch_ros.events": {},
     "launch_ros.events.lifecycle": {"ChangeState": "lifecycle_node_matcher transition_id"},

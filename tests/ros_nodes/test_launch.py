@@ -60,6 +60,15 @@ def start(nodes: Nodes, process: Process) -> NodeProcess:
     )
 
 
+def bring_up(observer: Observer, process: NodeProcess, name: str) -> None:
+    """Configured and active; the node's log says why not."""
+    try:
+        observer.bring_up(name)
+        assert observer.state(name) == ACTIVE
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{process.log}") from error
+
+
 def test_a_vehicle_is_told_what_it_must_give() -> None:
     with pytest.raises(AssertionError, match="required launch argument bundle"):
         launched(LAUNCH / "lidar.launch.py", rig="rig.yaml")
@@ -101,6 +110,12 @@ def test_a_students_launch_file_is_whole(task: str) -> None:
     assert node.parameters.keys() <= {*known, "use_sim_time"}
     assert node.parameters.items() >= {"bundle": "/students/2026", "use_sim_time": False}.items()
     assert transitions(made) == [("OnProcessStart", 1), ("OnStateTransition", 3)]
+
+
+def test_the_page_names_every_launch_file_and_argument() -> None:
+    page = (PACKAGE.parent / "docs" / "deployment.md").read_text()
+    assert all(f"`{path.name}" in page for path in LAUNCH.glob("*.launch.py"))
+    assert all(f"`{name}`" in page for name in launched(LAUNCH / "lidar.launch.py", **ALWAYS).declared)
 
 
 def test_launching_needs_no_library_that_only_the_node_has() -> None:
@@ -165,8 +180,7 @@ def test_a_students_launch_file_starts_a_real_node(
     topics = {"points": "/roof/points"} | ({"image": "/cam/{camera}/image_raw"} if task == "fusion" else {})
     made = launched(LAUNCH / f"{task}.launch.py", **vehicle, **topics, namespace="/car")
     process = start(nodes, student(made))
-    observer.bring_up(f"/car/{task}_detector")
-    assert observer.state(f"/car/{task}_detector") == ACTIVE
+    bring_up(observer, process, f"/car/{task}_detector")
     heard = dict(observer.node.get_subscriber_names_and_types_by_node(f"{task}_detector", "/car"))
     assert "/roof/points" in heard
     if task == "fusion":
@@ -178,6 +192,7 @@ def test_a_students_launch_file_starts_a_real_node(
 def play_command(made: Launched, **arguments: str) -> tuple[str, ...]:
     """What the replay's launch file runs once a student is active."""
     [handler] = [one for one in made.handlers if one.named.get("goal_state") == "active"]
+    assert handler.named["handle_once"], "launch refuses to start one action twice"
     [player] = handler.named["entities"]
     assert player.kind == "ExecuteProcess"
     defaults = {name: entry.named.get("default_value") for name, entry in made.declared.items()}
@@ -219,7 +234,7 @@ def test_replay_launch_file_starts_a_node_that_lives_in_the_bags_time(
     process = start(nodes, student(made))
     player = BagPlayer(observer, bag, {"/points": "/points"})
     heard = observer.hear(Detection3DArray, "/lidar_detector/detections")
-    observer.bring_up("/lidar_detector")
+    bring_up(observer, process, "/lidar_detector")
     observer.connect(player.publishers["/points"], heard)
     for _ in range(5):
         player.play()
@@ -245,7 +260,7 @@ def test_latency_launch_file_starts_a_node_and_a_recorder_of_its_times(
     made = launched(LAUNCH / "latency.launch.py", **vehicle, **arguments)
     node, recorder = start(nodes, student(made)), start(nodes, made.process("timing_recorder"))
     publisher = observer.publisher(PointCloud2, "/timed/points")
-    observer.bring_up("/timed/lidar_detector")
+    bring_up(observer, node, "/timed/lidar_detector")
     observer.connect(publisher)
     rng = np.random.default_rng(0)
 

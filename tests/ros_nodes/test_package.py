@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +17,7 @@ from understudy_ros.lidar_detector import PARAMETERS
 from understudy_ros.parameters import LIDAR_PARAMETERS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
+SHARED = ("launch", "config", "rviz", "foxglove")
 
 
 def test_config_holds_every_parameter_with_its_default() -> None:
@@ -28,3 +31,15 @@ def test_every_package_that_is_imported_is_depended_on() -> None:
     imported = {name for path in sources for name in re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M)}
     assert {name for name in imported if name.startswith(("rcl", "launch")) or name.endswith("_msgs")} <= depends
     assert {"vision_msgs", "visualization_msgs"} <= depends
+
+
+def test_colcon_installs_all_that_launch_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr("setuptools.setup", made.update)
+    monkeypatch.chdir(PACKAGE)
+    runpy.run_path("setup.py")
+    installed = {path for _, paths in made["data_files"] for path in paths}
+    there = {str(path.relative_to(PACKAGE)) for name in SHARED for path in (PACKAGE / name).iterdir() if path.is_file()}
+    assert there == {path for path in installed if path.split("/")[0] in SHARED}
+    modules = [entry.split(" = ")[1].split(":")[0] for entry in made["entry_points"]["console_scripts"]]
+    assert all((PACKAGE / f"{module.replace('.', '/')}.py").is_file() for module in modules)
