@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,13 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.sdk.live_cases import MS, PERIOD, SECOND, T0, cloud, cut, jpeg, odometry, raw_picture, two_camera_rig
+from tests.sdk.live_cases import (
+    MS,
+    PERIOD,
+    SECOND,
+    T0,
+    HandClock,
+    cloud,
+    cut,
+    jpeg,
+    odometry,
+    raw_picture,
+    two_camera_rig,
+)
 from understudy.bags.types import make_message
 from understudy.errors import FrameError, GeometryError, InputError, UnderstudyError
 from understudy.live.intake import Intake
 from understudy.live.options import StreamOptions
 from understudy.live.reading import Repeats
 from understudy.live.reasons import OTHER
+from understudy.live.stream import SensorStream
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
 from understudy.rig import Lidar, Mounting
@@ -314,3 +329,45 @@ def test_sensors_that_are_not_the_rigs_are_refused() -> None:
         with pytest.raises(GeometryError, match=r"rig simple|rig"):
             Intake(both, options)
     assert issubclass(GeometryError, UnderstudyError)
+
+
+class TestMemory:
+    """Whatever comes, no more is kept than the queues hold, what waits for the student, and the last of each sensor."""
+
+    QUEUE = 4
+
+    def alive_after(self, arrivals: list[tuple[str, Any]], num_sweeps: int = 1) -> int:
+        policy = SyncPolicy(queue_size=self.QUEUE)
+        options = StreamOptions("lidar", ("front", "rear"), policy, num_sweeps=num_sweeps)
+        stream = SensorStream(two_camera_rig(), options, lambda frame: None, lambda result, frame: None, HandClock())
+        kept = []
+        for sensor, message in arrivals:
+            stream.push(sensor, message)
+            kept.append(weakref.ref(message))
+        arrivals.clear()
+        message = None
+        gc.collect()
+        assert stream.status().adds_up
+        return sum(reference() is not None for reference in kept)
+
+    def test_a_flood_of_pictures_without_a_sweep(self) -> None:
+        assert self.alive_after([("front", jpeg(T0 + n * MS)) for n in range(200)]) <= self.QUEUE + 1
+
+    def test_a_student_that_never_gets_on(self) -> None:
+        arrivals = []
+        for number in range(100):
+            stamp_ns = T0 + number * PERIOD
+            arrivals += [(name, jpeg(stamp_ns, name=name)) for name in ("front", "rear")]
+            arrivals += [("lidar", cloud(stamp_ns))]
+        assert self.alive_after(arrivals) <= 2 * (self.QUEUE + 2)
+
+    def test_stamps_that_stand_still_go_back_or_ahead(self) -> None:
+        for step_ns in (0, -SECOND, 3600 * SECOND):
+            arrivals = [("front", jpeg(T0 + n * step_ns, seed=n)) for n in range(200)]
+            assert self.alive_after(arrivals) <= self.QUEUE + 1
+
+    def test_sets_that_wait_for_motion(self) -> None:
+        arrivals = []
+        for number in range(100):
+            arrivals += [("front", jpeg(T0 + number * PERIOD)), ("lidar", cloud(T0 + number * PERIOD))]
+        assert self.alive_after(arrivals, num_sweeps=5) <= 2 * self.QUEUE + 4
