@@ -140,7 +140,7 @@ def _refuse_other_sweeps(contract: Contract, sweeps: int) -> None:
             f"sweeps in a cloud for {contract.name}",
             found=sweeps,
             wanted=contract.sweeps,
-            remedy="it must see as many sweeps as it was trained with; data sets accumulate them, bags do not yet",
+            remedy="it must see as many sweeps as it was trained with; data sets, replay and nodes accumulate them",
         )
 
 

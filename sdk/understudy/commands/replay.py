@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -79,21 +80,10 @@ def replay(
     from understudy.rig import read_rig
 
     matching = matching_from(cameras, rule, require, max_wait, slop)
-    options = ReplayOptions(
-        topic=topic,
-        rate=rate,
-        start_s=start,
-        end_s=end,
-        cameras=cameras,
-        check_transforms=not ignore_tf,
-        overwrite=overwrite,
-        salvage=salvage,
-        with_input=with_input,
-        rule=matching.rule,
-        policy=matching.policy,
-        odometry=odometry,
-        refuse_frozen_after=frozen_after,
-    )
+    options = ReplayOptions(topic=topic, rate=rate, start_s=start, end_s=end, cameras=cameras, odometry=odometry)
+    options = replace(options, rule=matching.rule, policy=matching.policy, refuse_frozen_after=frozen_after)
+    options = replace(options, salvage=salvage, with_input=with_input, check_transforms=not ignore_tf)
+    options = replace(options, overwrite=overwrite)
     extras = Extras(
         precision=precision_named(precision) if precision else None,
         threads=threads,

@@ -218,7 +218,7 @@ class TestResults:
             last = detections_of(tmp_path / "out", row).sweeps[-1]
             np.testing.assert_array_equal(last.boxes.geometry, wanted.geometry)
         write_bag(tmp_path / "bag")
-        with pytest.raises(GeometryError, match=r"found 1, wanted 2.*bags do not yet"):
+        with pytest.raises(GeometryError, match=r"found 1, wanted 2.*as many sweeps as it was trained with"):
             annotate([tmp_path / "bag"], student, tmp_path / "from-bag")
 
     def test_detections_to_bytes_and_back(self) -> None:
