@@ -143,3 +143,34 @@ def test_a_storm_from_many_threads_adds_up_at_every_look() -> None:
     assert [entry.received for entry in status.sensors.values()] == [80, 40, 40]
     assert [entry.outcomes["rejected"] for entry in status.sensors.values()] == [28, 14, 14]
     assert all(entry.waiting == 0 for entry in status.sensors.values())
+
+
+def test_a_clock_that_breaks_for_a_while_ends_no_thread() -> None:
+    broken, published = threading.Event(), []
+
+    def now_ns() -> int:
+        if broken.is_set() and threading.current_thread().name == "infer lidar":
+            raise RuntimeError("no clock")
+        return 5 * SECOND
+
+    def run(frame: Frame) -> None:
+        if not published:
+            broken.set()
+            published.append(0)
+
+    stream = SensorStream(
+        two_camera_rig(),
+        LIDAR,
+        run,
+        lambda result, frame: published.append(frame.stamp_ns),
+        StampClock(now_ns),
+    )
+    stream.start()
+    stream.push("lidar", cloud(1))
+    until(lambda: stream.status().of("lidar").outcomes["failed"] == 1)
+    assert "no clock" in stream.status().student_trouble
+    broken.clear()
+    stream.push("lidar", cloud(2))
+    settled(stream)
+    assert stream.stop()
+    assert published == [0, 2]

@@ -169,6 +169,8 @@ class SensorStream(Generic[R]):
             return False
         try:
             self._finish(job)
+        except Exception as error:  # of a clock, or of ours
+            self._fail(job, error)
         finally:
             with self._changed:
                 self._ledger.settle(job.matched, "failed")  # what has come to no end: an interrupt
@@ -191,15 +193,21 @@ class SensorStream(Generic[R]):
 
     def _serve(self) -> None:
         """The thread: works, and lets time pass while there is nothing to do."""
-        while True:
-            self.tick()
-            if self.work():
-                continue
-            with self._changed:
-                if self._stopping:
-                    return
-                if self._waiting is None:
-                    self._changed.wait(self._pause_s())
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception:  # of a clock, or of ours: who watches sees that nothing is published
+                _log.exception("%s: the stream goes on", self._options.pivot)
+                with self._changed:
+                    self._changed.wait(_LONGEST_WAIT_S)
+
+    def _turn(self) -> None:
+        self.tick()
+        if self.work():
+            return
+        with self._changed:
+            if self._waiting is None and not self._stopping:
+                self._changed.wait(self._pause_s())
 
     def _pause_s(self) -> float | None:
         """Until the next deadline, but not for long: the clock of the stamps may run at any speed."""
