@@ -34,6 +34,7 @@ class Look:
         refusal: why the last transition was refused; empty when it was not.
         student: which one it has; empty without.
         complaints: what is wrong with how it was set up, such as parameters that nobody knows.
+        pending: parameters that have changed and do not count yet.
         contradictions: what contradicts the rig, by sensor.
         warn_only: whether these are only reported.
         unheard: inputs that the middleware could not connect, and why.
@@ -45,6 +46,7 @@ class Look:
     refusal: str = ""
     student: str = ""
     complaints: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     contradictions: Mapping[str, str] = field(default_factory=dict)
     warn_only: bool = False
     unheard: Mapping[str, str] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def values_of(look: Look, verdict: Verdict) -> dict[str, str]:
     """Counters, times and reasons, by name."""
     values = {"state": look.state, "at_fault": ", ".join(verdict.at_fault)}
     values["unknown_parameters"] = next((text for text in look.complaints if "unknown parameters" in text), "")
+    values["pending_parameters"] = ", ".join(look.pending)
     values |= {f"geometry/{name}": text for name, text in look.contradictions.items()}
     values |= {f"qos/{name}": text for name, text in look.unheard.items()}
     return values if look.status is None else values | _stream_values(look.status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -187,28 +187,33 @@ CAMERA_PARAMETERS = (
 )
 
 
-def declare(node: Node, parameters: tuple[Declared, ...]) -> None:
+def _say_nothing(_: Declared) -> None:
+    pass
+
+
+def declare(node: Node, parameters: tuple[Declared, ...], changed: Callable[[Declared], None] = _say_nothing) -> None:
     """Declares them all; a value of the wrong type or out of range ends the start.
 
-    From then on a value that is none of a parameter's choices is refused when it is set, and who sets one is told
-    when it counts.
+    From then on a value that is none of a parameter's choices is refused when it is set; `changed` hears of the others.
     """
     for parameter in parameters:
         node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
     by_name = {parameter.name: parameter for parameter in parameters}
-    node.add_on_set_parameters_callback(lambda changed: _answer(by_name, changed))
+    node.add_on_set_parameters_callback(lambda entries: _answer(by_name, entries, changed))
 
 
-def _answer(by_name: dict[str, Declared], changed: Sequence[Any]) -> SetParametersResult:
-    known = [(by_name[entry.name], entry.value) for entry in changed if entry.name in by_name]
+def _answer(
+    by_name: dict[str, Declared], entries: Sequence[Any], changed: Callable[[Declared], None]
+) -> SetParametersResult:
+    known = [(by_name[entry.name], entry.value) for entry in entries if entry.name in by_name]
     try:
         for declared, value in known:
             declared.checked(value)
     except InputError as error:
         return SetParametersResult(successful=False, reason=str(error))
-    when = {declared.counts_from: None for declared, _ in known}
-    reason = f"counts from the next {' or '.join(when)}" if when else ""
-    return SetParametersResult(successful=True, reason=reason)
+    for declared, _ in known:
+        changed(declared)
+    return SetParametersResult(successful=True)
 
 
 def named_cameras(value: Any, known: Sequence[str], rig: str) -> tuple[str, ...]:

@@ -63,7 +63,8 @@ class StudentNode(LifecycleNode):
     def __init__(self, name: str, parameters: tuple[Declared, ...] = ()) -> None:
         super().__init__(name)
         self._declared = (*self.base_parameters, *parameters)
-        declare(self, self._declared)
+        self._pending: dict[str, str] = {}
+        declare(self, self._declared, self._note_change)
         self._state, self._refusal = "unconfigured", ""
         self._complaints = self._set_up_complaints()
         self._closers: list[Callable[[], object]] = []
@@ -180,6 +181,7 @@ class StudentNode(LifecycleNode):
         self._watch = self._timing = self._rig = None
 
     def _open(self) -> None:
+        self._pending.clear()
         self._rig = read_rig(self._path("rig"))
         self._cameras = self._chosen_cameras()
         use_tf = self.value("use_tf")
@@ -214,6 +216,7 @@ class StudentNode(LifecycleNode):
     def _subscribe(self) -> None:
         assert self._student is not None
         assert self._watch is not None
+        self._pending = {name: when for name, when in self._pending.items() if when != "activate"}
         if self._left_behind is not None and not self._left_behind.stop(0.0):
             found, remedy = "still busy with a frame from before", "clean up and configure, which opens another one"
             raise InputError("the student", found=found, wanted="idle", remedy=remedy)
@@ -325,6 +328,10 @@ class StudentNode(LifecycleNode):
             undo()
         return _FAILURE
 
+    def _note_change(self, declared: Declared) -> None:
+        self._pending[declared.name] = declared.counts_from
+        self.get_logger().info(f"parameter {declared.name} has changed: it counts from the next {declared.counts_from}")
+
     def _path(self, name: str) -> Path:
         text: str = self.value(name)
         if not text:
@@ -352,6 +359,7 @@ class StudentNode(LifecycleNode):
             self._refusal,
             student.description if student is not None else "",
             self._complaints,
+            tuple(self._pending),
             contradictions,
             warn_only=watch is not None and not any(watch.refusal(name) for name in contradictions),
             unheard=dict(inputs.unheard) if inputs is not None else {},
