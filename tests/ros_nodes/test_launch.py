@@ -285,13 +285,14 @@ def test_latency_launch_file_starts_a_node_and_a_recorder_of_its_times(
 
 def test_recorder_says_when_nothing_came(observer: Observer, nodes: Nodes) -> None:
     recorder = nodes.start("understudy_ros.timing_recorder", name="timing_recorder", results=3)
-    observer.until(lambda: "timing_recorder" in observer.node.get_node_names(), "the recorder")
-    assert recorder.stop() == 1
+    appears = observer.happens(lambda: "timing_recorder" in observer.node.get_node_names())
+    assert appears, recorder.log
+    assert recorder.stop() == 1, recorder.log
     assert "no result was heard; is the student active" in recorder.log
 
 
 @pytest.mark.parametrize("parameters", [{"results": -1}, {"results": "many"}, {"out": "/dev/null/times.json"}])
 def test_recorder_refuses_wrong_parameters_in_one_line(parameters: dict[str, object], nodes: Nodes) -> None:
     recorder = nodes.start("understudy_ros.timing_recorder", name="timing_recorder", **parameters)
-    assert recorder.wait() == 1
-    assert "Traceback" not in recorder.log
+    assert recorder.wait() == 1, recorder.log
+    assert "Traceback" not in recorder.log, recorder.log
