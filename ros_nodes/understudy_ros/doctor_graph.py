@@ -43,6 +43,7 @@ class Graph:
         self.sim_time_ns: int | None = None
         """The last time on /clock; None where there is none."""
         self.num_ticks = 0
+        self._listening: list[Heard] = []
 
     def spin(self, duration_s: float, until: Callable[[], bool] = lambda: False) -> None:
         """Lets messages come in, for so long or until something is so."""
@@ -63,12 +64,16 @@ class Graph:
         self.node.create_subscription(kind, "/clock", self._tick, _best_effort())
 
     def _tick(self, message: Any) -> None:
+        if not self.num_ticks:
+            for heard in self._listening:
+                heard.ages_s.clear()  # against the machine's clock, as it now shows, the wrong one
         self.num_ticks += 1
         self.sim_time_ns = int(message.clock.sec) * _NS_PER_S + int(message.clock.nanosec)
 
     def listen(self, topic: str, type_name: str, profile: QoSProfile) -> tuple[Heard, Any]:
         """Hears a topic from now on; the second part is for `stop`."""
         heard = Heard()
+        self._listening.append(heard)
 
         def take(raw: bytes, info: Any) -> None:
             heard.add(raw, info, time.monotonic(), self.now_ns())

@@ -19,19 +19,20 @@ def look(vehicle: Vehicle) -> Iterator[Finding]:
         yield from _one(entry_point, vehicle)
 
 
-def _one(entry_point: EntryPoint, vehicle: Vehicle) -> list[Finding]:
+def _one(entry_point: EntryPoint, vehicle: Vehicle) -> Iterator[Finding]:
     what = f"{entry_point.name} graph"
     try:
         plugin: Look = entry_point.load()
     except ImportError as error:
         reason = f"{error}: no ROS 2 in this Python, or its environment is not sourced"
-        return [unknown(what, reason, "source /opt/ros/$ROS_DISTRO/setup.bash, then try again")]
+        yield unknown(what, reason, "source /opt/ros/$ROS_DISTRO/setup.bash, then try again")
+        return
     try:
-        return list(plugin(vehicle))
+        yield from plugin(vehicle)
     except UnderstudyError as error:
-        return [unknown(what, str(error))]
+        yield unknown(what, str(error))
     except Exception as error:  # whatever the middleware raises: a doctor does not fall ill
-        return [unknown(what, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no word'}")]
+        yield unknown(what, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no word'}")
 
 
 def main() -> None:
