@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from understudy.errors import InputError
@@ -50,6 +51,18 @@ def matching_from(
     numbers = {"max_wait_ns": _time_ns("--max-wait", max_wait_s), "tolerance_ns": _time_ns("--slop", slop_s)}
     asked = {name: value for name, value in numbers.items() if value is not None}
     return Matching(chosen, SyncPolicy().model_copy(update={**asked, **_required(require)}))
+
+
+def camera_topics_from(words: Sequence[str]) -> dict[str, str]:
+    """Topics by camera, each written as `front=/front/image_raw`.
+
+    Raises:
+        InputError: when a word is not written so, or a camera is named twice.
+    """
+    pairs = [word.partition("=")[::2] for word in words]
+    if not all(name and topic.startswith("/") for name, topic in pairs) or len(dict(pairs)) < len(pairs):
+        raise InputError("--camera", found=" and ".join(words), wanted="each camera once, as front=/front/image_raw")
+    return dict(pairs)
 
 
 def _required(text: str) -> dict[str, object]:

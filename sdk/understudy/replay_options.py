@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ class ReplayOptions:
         start_s: where to start, in log time: seconds from the bag's first message, or since 1970 from `ABSOLUTE_S` on.
         end_s: where to stop, counted likewise; what was logged then or later is left out.
         cameras: also synchronize and decode the rig's cameras that are in the bag.
+        camera_topics: topics of cameras that are called otherwise, by the camera's name.
         check_transforms: refuse a rig that differs from the bag's `/tf_static`.
         overwrite: whether a bag of results that is there may go.
         salvage: where the bag cannot be opened, replay what its files still give.
@@ -41,6 +43,7 @@ class ReplayOptions:
     start_s: float = 0.0
     end_s: float | None = None
     cameras: bool = False
+    camera_topics: Mapping[str, str] = field(default_factory=dict)
     check_transforms: bool = True
     overwrite: bool = False
     salvage: bool = False

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from understudy.bags.reader import BagReader
-from understudy.errors import BagError
+from understudy.errors import BagError, InputError
 from understudy.pipeline import Pipeline
 from understudy.replay_options import ReplayOptions
 from understudy.topics import ODOMETRY_TOPIC, TRANSFORMS_TOPIC, image_topic, points_topic
 
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
+IMAGE_TYPES = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 TRANSFORMS_TYPE = "tf2_msgs/msg/TFMessage"
 
@@ -46,14 +47,39 @@ def find_sources(reader: BagReader, pipeline: Pipeline, options: ReplayOptions) 
 
     Raises:
         BagError: when the bag has no such topic, it is of another type, or there are several and none was chosen.
+        InputError: when a camera that was named is not in the rig.
     """
     points = reader.topic_of(POINTS_TYPE, name=options.topic, preferred=points_topic(pipeline.lidar)).name
-    wanted = {image_topic(name): name for name in pipeline.rig.cameras} if options.cameras else {}
-    cameras = {topic: name for topic, name in wanted.items() if topic in reader.topics}
+    cameras = _camera_topics(reader, pipeline, options) if options.cameras else {}
     sweeps = pipeline.contract.sweeps
     needs_motion = options.odometry is not None or sweeps > 1
     motion = _motion_topic(reader, options.odometry, sweeps) if needs_motion else None
     return Sources(points, pipeline.lidar, cameras, motion)
+
+
+def _camera_topics(reader: BagReader, pipeline: Pipeline, options: ReplayOptions) -> dict[str, str]:
+    """Cameras by topic: the one that was named, else `/sensors/<camera>/image/compressed`, else its raw pictures.
+
+    A camera that was not named and has no such topic is left out.
+    """
+    topics, cameras = reader.topics, {}
+    for name in options.camera_topics:
+        if name not in pipeline.rig.cameras:
+            wanted = f"one of {', '.join(pipeline.rig.cameras) or 'none: the rig has no camera'}"
+            raise InputError("--camera", found=name, wanted=wanted)
+    for name in pipeline.rig.cameras:
+        usual = (image_topic(name), image_topic(name).removesuffix("/compressed"))
+        topic = options.camera_topics.get(name) or next((one for one in usual if one in topics), None)
+        if topic is None:
+            continue
+        if topic in cameras or topic not in topics or topics[topic].type_name not in IMAGE_TYPES:
+            found = (
+                "another camera's" if topic in cameras else topics[topic].type_name if topic in topics else "nothing"
+            )
+            wanted = f"{' or '.join(IMAGE_TYPES)} of camera {name}"
+            raise BagError(f"bag {reader.path}: topic {topic}", found=found, wanted=wanted)
+        cameras[topic] = name
+    return cameras
 
 
 def _motion_topic(reader: BagReader, name: str | None, sweeps: int) -> str:

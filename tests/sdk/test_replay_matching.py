@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 
 from tests.sdk.replay_cases import IMAGE, MS, POINTS, pipeline_for, write_drive
 from understudy.bags.reader import BagReader
+from understudy.bags.types import make_message
 from understudy.bags.writer import BagWriter
 from understudy.cli import build_app
-from understudy.errors import InputError
+from understudy.errors import InputError, UnderstudyError
+from understudy.messages.images import image_from_message
 from understudy.replay import replay_bag
-from understudy.replay_matching import matching_from
+from understudy.replay_matching import camera_topics_from, matching_from
 from understudy.replay_options import ReplayOptions
 from understudy.replay_summary import ReplaySummary
 from understudy.rig import Rig
@@ -104,6 +106,49 @@ class TestRules:
         assert found.topics[IMAGE]["unmatched"] == 1
 
 
+class TestCameraTopics:
+    def test_pictures_of_other_topics_and_types(self, tmp_path: Path, rig: Rig) -> None:
+        bag = write_drive(tmp_path / "bag", rig)
+        with BagReader(bag) as reader, BagWriter(tmp_path / "raw") as raw, BagWriter(tmp_path / "renamed") as renamed:
+            for message in reader.messages():
+                content = reader.decode(message)
+                is_picture = message.topic == IMAGE
+                renamed.write("/cam0" if is_picture else message.topic, content, message.log_time_ns)
+                content = raw_image(content) if is_picture else content
+                raw.write("/sensors/front/image" if is_picture else message.topic, content, message.log_time_ns)
+        plain = ReplayOptions(cameras=True)
+        named = ReplayOptions(cameras=True, camera_topics={"front": "/cam0"})
+        found = replay_bag(tmp_path / "raw", pipeline_for(rig), tmp_path / "a", plain).topics
+        assert found["/sensors/front/image"]["used"] == 6
+        assert replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "b", named).topics["/cam0"]["used"] == 6
+        assert list(replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "c", plain).topics) == [POINTS]
+        for topics, said in (
+            ({"front": "/nowhere"}, "found nothing, wanted sensor_msgs/msg/CompressedImage or"),
+            ({"front": POINTS}, "found sensor_msgs/msg/PointCloud2, wanted"),
+            ({"rear": "/cam0"}, "--camera: found rear, wanted one of front"),
+        ):
+            options = ReplayOptions(cameras=True, camera_topics=topics)
+            with pytest.raises(UnderstudyError, match=said):
+                replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "d", options)
+
+    @pytest.mark.parametrize("words", [["front"], ["front=image"], ["=/a"], ["front=/a", "front=/b"]])
+    def test_wrong_words(self, words: list[str]) -> None:
+        assert camera_topics_from(["front=/a", "rear=/b=c"]) == {"front": "/a", "rear": "/b=c"}
+        with pytest.raises(InputError, match="--camera"):
+            camera_topics_from(words)
+
+
+def raw_image(message: Any) -> Any:
+    """The same picture as `sensor_msgs/Image`."""
+    pixels = image_from_message(message).pixels
+    height, width, _ = pixels.shape
+    sizes = {"height": height, "width": width, "step": 3 * width}
+    data = pixels.reshape(-1)
+    return make_message(
+        "sensor_msgs/msg/Image", header=message.header, encoding="rgb8", is_bigendian=0, data=data, **sizes
+    )
+
+
 class TestFrozen:
     def test_a_sensor_that_repeats_itself_is_refused_as_on_the_vehicle(self, tmp_path: Path, rig: Rig) -> None:
         first: list[Any] = []
@@ -132,6 +177,7 @@ def test_the_command_passes_them_on(tmp_path: Path, rig: Rig) -> None:
         return CliRunner().invoke(build_app(), [str(word) for word in (*words, *more, "--overwrite")])
 
     assert "6 frames" in run("--cameras", "--max-wait", "0.2", "--slop", "0.03", "--frozen-after", "0").output
+    assert IMAGE in run("--camera", f"front={IMAGE}").output
     assert "5 frames" in run("--cameras", "--require", "all").output
     assert "4 frames" in run("--cameras", "--rule", "approximate-time").output
     assert isinstance(run("--require", "all").exception, InputError)

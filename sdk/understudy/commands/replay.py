@@ -50,6 +50,9 @@ def replay(
     topic: str | None = typer.Option(None, "--topic", help="Point clouds to use."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig they come from."),
     cameras: bool = typer.Option(False, "--cameras", help="Also synchronize and decode the rig's cameras."),
+    camera: list[str] = typer.Option(
+        [], "--camera", help="Topic of a camera as front=/front/image_raw; implies --cameras."
+    ),
     rule: str = typer.Option("", "--rule", help="How cameras are matched: nearest, or approximate-time as in C++."),
     require: str = typer.Option("", "--require", help="Cameras that a sweep needs: any, all, or how many."),
     max_wait: float | None = typer.Option(None, "--max-wait", help="Longest wait for cameras or odometry; else 0.1 s."),
@@ -75,15 +78,16 @@ def replay(
     """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
     from understudy.bundle.manifest import precision_named
     from understudy.replay_command import Extras, run_replay
-    from understudy.replay_matching import matching_from
+    from understudy.replay_matching import camera_topics_from, matching_from
     from understudy.replay_options import ReplayOptions
     from understudy.rig import read_rig
 
+    cameras = cameras or bool(camera)
     matching = matching_from(cameras, rule, require, max_wait, slop)
     options = ReplayOptions(topic=topic, rate=rate, start_s=start, end_s=end, cameras=cameras, odometry=odometry)
     options = replace(options, rule=matching.rule, policy=matching.policy, refuse_frozen_after=frozen_after)
     options = replace(options, salvage=salvage, with_input=with_input, check_transforms=not ignore_tf)
-    options = replace(options, overwrite=overwrite)
+    options = replace(options, overwrite=overwrite, camera_topics=camera_topics_from(camera))
     extras = Extras(
         precision=precision_named(precision) if precision else None,
         threads=threads,
