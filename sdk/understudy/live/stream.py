@@ -1,9 +1,10 @@
-"""From sensors' messages to published results: read, match, wait in a queue of one, run one student, publish."""
+"""From messages to published results: read, match, wait where newer sets come first, run one student, publish."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from understudy.frame import Frame
 from understudy.live.accumulating import Matched
 from understudy.live.clock import Clock, ClockWatch, SystemClock
 from understudy.live.intake import Decode, Intake
-from understudy.live.ledger import End, Ledger
+from understudy.live.ledger import Ledger
 from understudy.live.options import StreamOptions
 from understudy.live.tally import MOTION, STUDENT, Status, Times
 from understudy.rig import Rig
@@ -90,7 +91,7 @@ class SensorStream(Generic[R]):
         started_ns = self._clock.steady_ns()
         self._ledger = Ledger((options.pivot, *options.cameras), started_ns, needs_motion=options.num_sweeps > 1)
         self._reported_ns = started_ns - _REPORT_EVERY_NS
-        self._waiting: _Job | None = None
+        self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._stopping = False
         self._sleeps_until_ns: int | None = None
@@ -117,7 +118,8 @@ class SensorStream(Generic[R]):
         with self._changed:
             self._stopping = True
             self._enqueue(self._intake.flush())
-            self._settle_waiting("discarded")
+            while self._waiting:
+                self._ledger.settle(self._waiting.popleft().matched, "discarded")
             self._changed.notify_all()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
@@ -181,7 +183,7 @@ class SensorStream(Generic[R]):
         """Counts, times and what is wrong, of one instant."""
         with self._changed:
             now_ns, steady_ns = self._watch.now_ns(), self._clock.steady_ns()
-            under_way = [job.matched for job in (self._running, self._waiting) if job is not None]
+            under_way = [job.matched for job in (self._running, *self._waiting) if job is not None]
             return replace(
                 self._ledger.status(self._intake, under_way, steady_ns),
                 busy_ns=0 if self._running is None else steady_ns - self._running.taken_ns,
@@ -206,7 +208,7 @@ class SensorStream(Generic[R]):
         if self.work():
             return
         with self._changed:
-            if self._waiting is None and not self._stopping:
+            if not self._waiting and not self._stopping:
                 self._changed.wait(self._pause_s())
 
     def _pause_s(self) -> float | None:
@@ -217,23 +219,28 @@ class SensorStream(Generic[R]):
         return min(max((deadline_ns - self._watch.now_ns()) / 1e9, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
 
     def _enqueue(self, closed: list[Matched]) -> None:
-        """The newest set waits in the place of an older one."""
+        """The newest set waits in the place of an older one.
+
+        A sweep that waited for its cameras and the next one, which need not wait, close at once. Both are run where the
+        student is idle, or the LiDAR's rate would be lost though there is time for it.
+        """
+        room = 2 if self._running is None else 1
         for matched in closed:
-            self._settle_waiting("superseded")
-            self._waiting = _Job(matched, self._clock.steady_ns())
-        if self._waiting is not None or self._intake.next_deadline_ns != self._sleeps_until_ns:
+            self._waiting.append(_Job(matched, self._clock.steady_ns()))
+            self._supersede(room)
+        if self._waiting or self._intake.next_deadline_ns != self._sleeps_until_ns:
             self._changed.notify_all()
 
-    def _settle_waiting(self, end: End) -> None:
-        if self._waiting is not None:
-            self._ledger.settle(self._waiting.matched, end)
-            self._waiting = None
+    def _supersede(self, room: int) -> None:
+        """No more wait than there is room for; the oldest give way."""
+        while len(self._waiting) > room:
+            self._ledger.settle(self._waiting.popleft().matched, "superseded")
 
     def _take(self) -> _Job | None:
         with self._changed:
-            if self._waiting is None or self._running is not None:
+            if not self._waiting or self._running is not None:
                 return None
-            self._running, self._waiting = self._waiting, None
+            self._running = self._waiting.popleft()
             self._running.taken_ns = self._clock.steady_ns()
             return self._running
 
