@@ -36,6 +36,7 @@ setup(
             f"fusion_detector = {NAME}.fusion_detector:main",
             f"timing_recorder = {NAME}.timing_recorder:main",
             f"fault_injector = {NAME}.fault_injector:main",
-        ]
+        ],
+        "understudy.doctor": [f"ros = {NAME}.doctor:look"],
     },
 )
