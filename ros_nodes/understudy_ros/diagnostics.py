@@ -38,6 +38,8 @@ class Look:
         contradictions: what contradicts the rig, by sensor.
         warn_only: whether these are only reported.
         unheard: inputs that the middleware could not connect, and why.
+        transport: what may be lost between a driver and this node, and what to do.
+        is_losing: whether it is lost already.
         status: of the stream of an active node.
         silent_ns: time without a message after which a sensor is at fault.
     """
@@ -50,6 +52,8 @@ class Look:
     contradictions: Mapping[str, str] = field(default_factory=dict)
     warn_only: bool = False
     unheard: Mapping[str, str] = field(default_factory=dict)
+    transport: str = ""
+    is_losing: bool = False
     status: Status | None = None
     silent_ns: int = _EVERY_NS
 
@@ -123,6 +127,7 @@ def verdict_on(look: Look, before: Status | None) -> Verdict:
     parts += [Verdict(level, f"{name}: {text}", (name,)) for name, text in look.contradictions.items()]
     parts += [Verdict("error", f"{name}: {text}", (name,)) for name, text in look.unheard.items()]
     parts += [Verdict("warn", text, ("configuration",)) for text in look.complaints]
+    parts += [Verdict("warn", look.transport, ("transport",))] if look.is_losing else []
     wrong = [part for part in parts if part.level != "ok"]
     if not wrong:
         return parts[0]
@@ -147,6 +152,7 @@ def values_of(look: Look, verdict: Verdict) -> dict[str, str]:
     values = {"state": look.state, "at_fault": ", ".join(verdict.at_fault)}
     values["unknown_parameters"] = next((text for text in look.complaints if "unknown parameters" in text), "")
     values["pending_parameters"] = ", ".join(look.pending)
+    values["transport"] = look.transport
     values |= {f"geometry/{name}": text for name, text in look.contradictions.items()}
     values |= {f"qos/{name}": text for name, text in look.unheard.items()}
     return values if look.status is None else values | _stream_values(look.status)

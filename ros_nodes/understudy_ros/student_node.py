@@ -16,20 +16,15 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from understudy.bundle.manifest import precision_named
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy.frame import Frame
-from understudy.live.clock import StampClock
-from understudy.live.options import StreamOptions
 from understudy.live.stream import SensorStream
-from understudy.live.tally import Times
 from understudy.rig import Rig, read_rig
-from understudy.synchronizer import SyncPolicy
+from understudy_ros.active import NS_PER_MS, Active
 from understudy_ros.diagnostics import Diagnostics, Look
-from understudy_ros.inputs import InputOptions, Inputs
 from understudy_ros.outputs import OUTPUT_DEPTH, ClassNamesOutput, TimingOutput
 from understudy_ros.parameters import (
     CAMERA_PARAMETERS,
     LIDAR_PARAMETERS,
     Declared,
-    cameras_required,
     declare,
     described,
     named_cameras,
@@ -39,8 +34,6 @@ from understudy_ros.params_files import unreached_files
 from understudy_ros.student import Student, bundle_student
 from understudy_ros.transforms import RigWatch, StaticTransforms, rig_from_transforms
 
-_NS_PER_MS = 1_000_000
-_LONGEST_STOP_S = 2.0
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -73,9 +66,8 @@ class StudentNode(LifecycleNode):
         self._watch: RigWatch | None = None
         self._timing: TimingOutput | None = None
         self._cameras: tuple[str, ...] = ()
-        self._stream: SensorStream[Any] | None = None
+        self._active: Active | None = None
         self._left_behind: SensorStream[Any] | None = None
-        self._inputs: Inputs | None = None
         self.finished = False
         self._transforms = StaticTransforms(self)
         self._diagnostics = Diagnostics(self, self._look)
@@ -216,6 +208,7 @@ class StudentNode(LifecycleNode):
     def _subscribe(self) -> None:
         assert self._student is not None
         assert self._watch is not None
+        assert self._timing is not None
         self._pending = {name: when for name, when in self._pending.items() if when != "activate"}
         if self._left_behind is not None and not self._left_behind.stop(0.0):
             found, remedy = "still busy with a frame from before", "clean up and configure, which opens another one"
@@ -224,80 +217,14 @@ class StudentNode(LifecycleNode):
         if self._cameras:
             self._watch.compare_infos = self.value("camera_info")
         self._refuse_contradicted_lidar()
-        self._stream = SensorStream(
-            self.rig,
-            self._stream_options(self._student),
-            self._student.run,
-            self._publish_unless_contradicted,
-            StampClock(self._now_ns),
-            on_published=self._publish_times,
-        )
-        self._inputs = Inputs(
-            self, self._input_options(self._student), self._push, self._stream.push_motion, self._watch.push_info
-        )
-        self._stream.start()
-        self._inputs.open()
-
-    def _stream_options(self, student: Student) -> StreamOptions:
-        return StreamOptions(
-            student.lidar,
-            self._cameras,
-            self._policy() if self._cameras else SyncPolicy(),
-            self.value("rule") if self._cameras else "nearest",
-            require_intensity=student.uses_intensity,
-            deadline_ns=self.value("deadline_ms") * _NS_PER_MS or None,
-            num_sweeps=student.num_sweeps,
-            refuse_frozen_after=self.value("frozen_after"),
-        )
-
-    def _policy(self) -> SyncPolicy:
-        require, min_cameras = cameras_required(self.value("require"))
-        if require == "min_n" and min_cameras > len(self._cameras):
-            raise InputError("parameter require", found=min_cameras, wanted=f"{len(self._cameras)} cameras at most")
-        return SyncPolicy(
-            tolerance_ns=self.value("tolerance_ms") * _NS_PER_MS,
-            max_wait_ns=self.value("max_wait_ms") * _NS_PER_MS,
-            require=require,
-            min_cameras=min_cameras,
-        )
-
-    def _input_options(self, student: Student) -> InputOptions:
-        names = ("image_transport", "cameras_reliable", "cameras_depth")
-        return InputOptions(
-            student.lidar,
-            self._cameras,
-            **{name: self.value(name) for name in ("points_topic", "reliable", "depth", "odometry_topic")},
-            **({name: self.value(name) for name in names} if self._cameras else {}),
-            camera_infos=bool(self._cameras) and self.value("camera_info") != "ignore",
-            motion=self.value("motion") if student.num_sweeps > 1 else "",
-        )
-
-    def _push(self, sensor: str, message: Any) -> None:
-        """Hands a message on; one of a sensor that is not where the rig says, as one that nobody can use."""
-        stream, watch = self._stream, self._watch
-        if stream is None or watch is None:
-            return
-        reason = watch.refusal(sensor)
-        stream.push(sensor, Refused(sensor, reason) if reason else message)
-
-    def _publish_unless_contradicted(self, result: Any, frame: Frame) -> None:
-        student, watch = self._student, self._watch
-        if student is not None and watch is not None and (reason := watch.refusal(student.lidar)):
-            raise GeometryError(f"rig: {student.lidar}", found=reason)
-        self.publish_frame(result, frame)
-
-    def _publish_times(self, times: Times, frame: Frame) -> None:
-        if self._timing is not None:
-            self._timing.publish(times)
+        self._active = Active(self, self._student, self._watch, self._timing)
+        self._active.open()
 
     def _unsubscribe(self) -> None:
         """Hears and says nothing any more; a student that hangs is left alone."""
-        inputs, self._inputs = self._inputs, None
-        if inputs is not None:
-            inputs.close()
-        stream, self._stream = self._stream, None
-        if stream is not None and not stream.stop(_LONGEST_STOP_S):
-            self._left_behind = stream
+        active, self._active = self._active, None
+        if active is not None and not active.close():
+            self._left_behind = active.stream
             self.get_logger().error("the student does not come back; it is left behind")
 
     def _refuse_contradicted_lidar(self) -> None:
@@ -338,10 +265,6 @@ class StudentNode(LifecycleNode):
             raise InputError(f"parameter {name}", found="nothing", wanted="a path", remedy=f"set {name}")
         return Path(text).expanduser()
 
-    def _now_ns(self) -> int:
-        now_ns: int = self.get_clock().now().nanoseconds
-        return now_ns
-
     def _set_up_complaints(self) -> tuple[str, ...]:
         unknown = described(unknown_parameters(self), self._declared)
         unreached = unreached_files(sys.argv, self.get_fully_qualified_name())
@@ -351,9 +274,11 @@ class StudentNode(LifecycleNode):
         return complaints
 
     def _look(self) -> Look:
-        student, stream, watch, inputs = self._student, self._stream, self._watch, self._inputs
+        student, watch, active = self._student, self._watch, self._active
         sensors = (student.lidar, *self._cameras) if student is not None else ()
         contradictions = watch.contradictions(sensors) if watch is not None else {}
+        if active is not None:
+            active.clouds.look()
         return Look(
             self._state,
             self._refusal,
@@ -362,19 +287,9 @@ class StudentNode(LifecycleNode):
             tuple(self._pending),
             contradictions,
             warn_only=watch is not None and not any(watch.refusal(name) for name in contradictions),
-            unheard=dict(inputs.unheard) if inputs is not None else {},
-            status=stream.status() if stream is not None else None,
-            silent_ns=self.value("silent_ms") * _NS_PER_MS,
+            unheard=dict(active.inputs.unheard) if active is not None else {},
+            transport=active.clouds.warning if active is not None else "",
+            is_losing=active is not None and active.clouds.is_losing,
+            status=active.stream.status() if active is not None else None,
+            silent_ns=self.value("silent_ms") * NS_PER_MS,
         )
-
-
-class Refused:
-    """Stands for a message that must not be used: whoever reads it gets the reason."""
-
-    def __init__(self, sensor: str, reason: str) -> None:
-        self._sensor, self._reason = sensor, reason
-
-    @property
-    def header(self) -> Any:
-        """Raises GeometryError."""
-        raise GeometryError(f"message of {self._sensor}", found=self._reason, remedy="correct the rig or the driver")
