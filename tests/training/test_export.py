@@ -11,11 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from understudy.bundle.manifest import Contract, DetectedClass, Fingerprints, Grid
+from understudy.bundle.onnx_facts import read_onnx_facts
 from understudy.bundle.packing import pack
 from understudy.configuration import file_sha256, read_config
+from understudy.engines.attestation import requested_types
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.engines.opening import open_reference
-from understudy.errors import EngineError, InputError
+from understudy.errors import BundleError, EngineError, InputError
 from understudy.pillars import group_points
 from understudy_training import export_command
 from understudy_training.checkpoint import RunRecord, save_run
@@ -162,6 +164,33 @@ def test_same_weights_give_the_same_bytes_and_no_path_is_in_them(export) -> None
     assert data == (folder / "model.onnx").read_bytes()
     assert str(Path(torch.__file__).parents[1]).encode() not in data
     assert str(Path(__file__).parents[2]).encode() not in data
+
+
+@pytest.mark.parametrize("size", ["small", "teacher"])
+def test_float16_keeps_every_box_and_no_coordinate(size: Size, tmp_path: Path) -> None:
+    detector = spread_detector(size)
+    record = export_detector(detector, contract_of(detector), tmp_path, half=True)
+    assert record.fp16_sha256 == file_sha256(tmp_path / "model.fp16.onnx")
+    assert record.fp16_parity is not None
+    assert record.fp16_parity.rows > 50
+    assert record.fp16_parity.matched_share >= 0.9
+    learned_encoder = {"FLOAT"} if size == "teacher" else set()
+    assert set(requested_types(tmp_path / "model.fp16.onnx").values()) == {"HALF"} | learned_encoder
+    facts = [read_onnx_facts(tmp_path / name) for name in ("model.onnx", "model.fp16.onnx")]
+    assert facts[0].inputs == facts[1].inputs
+    assert facts[0].outputs == facts[1].outputs
+
+
+def test_float16_of_an_earlier_export_is_never_packed(tmp_path: Path) -> None:
+    detector = spread_detector("nano")
+    export_detector(detector, contract_of(detector), tmp_path, half=True)
+    assert set(pack(tmp_path, tmp_path / "bundle").manifest.models) == {"fp32", "fp16"}
+    stale = (tmp_path / "model.fp16.onnx").read_bytes()
+    export_detector(detector, contract_of(detector), tmp_path)
+    assert set(pack(tmp_path, tmp_path / "bundle").manifest.models) == {"fp32"}
+    (tmp_path / "model.fp16.onnx").write_bytes(stale)
+    with pytest.raises(BundleError, match="export --fp16"):
+        pack(tmp_path, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("size", ["small", "teacher"])

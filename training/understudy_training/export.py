@@ -29,10 +29,15 @@ from understudy_training.models.graph import ExportSpec
 from understudy_training.torch_engine import TorchEngine
 
 OPSET = 18
-MODEL, CONTRACT, RECORD = "model.onnx", "contract.yaml", "export.yaml"
+MODEL, HALF_MODEL, CONTRACT, RECORD = "model.onnx", "model.fp16.onnx", "contract.yaml", "export.yaml"
 
-_LARGEST_DEPARTURE = 5e-3
-_SMALLEST_SHARE = 0.98
+_LARGEST_DEPARTURE, _SMALLEST_SHARE = 5e-3, 0.98
+_LARGEST_HALF_DEPARTURE, _SMALLEST_HALF_SHARE = 0.25, 0.9
+"""Of float16: a sieve for broken exports; `understudy compare` judges on real frames.
+
+Measured: a trained student's 289 boxes within 0.012, the median at 0.0007. Random weights with heads turned up twentyfold
+keep 95 % of the boxes within 0.2.
+"""
 _SCORE_MARGIN = 1e-4
 """Rows within this of the weakest are not compared: which of equal scores TopK takes is rounding."""
 _CHECK_CLOUD_SIZES = (2_000, 20_000)
@@ -65,10 +70,18 @@ class ExportRecord(Config):
     parameters: int
     torch: str
     parity: Parity
+    fp16_sha256: Sha256 | None = None
+    fp16_parity: Parity | None = None
+    """Of the float16 model, when one was asked for, against PyTorch in float32."""
 
 
-def export_run(run: Path, out: Path) -> ExportRecord:
+def export_run(run: Path, out: Path, *, half: bool = False) -> ExportRecord:
     """Writes `model.onnx`, `contract.yaml` and `export.yaml` of a finished run.
+
+    Args:
+        run: the run's folder.
+        out: where to write.
+        half: write `model.fp16.onnx`, too: the dense part in float16.
 
     Raises:
         InputError: when the folder is no finished run, or `out` is a run, whose contract would be lost.
@@ -78,7 +91,7 @@ def export_run(run: Path, out: Path) -> ExportRecord:
     detector, contract = load_detector(run)
     made = read_record(run)
     fingerprints = Fingerprints(recipe=made.recipe, data=made.data, weights=file_sha256(run / WEIGHTS))
-    return export_detector(detector, contract, out, fingerprints)
+    return export_detector(detector, contract, out, fingerprints, half=half)
 
 
 def _refuse_run(out: Path) -> None:
@@ -88,7 +101,12 @@ def _refuse_run(out: Path) -> None:
 
 
 def export_detector(
-    detector: PillarDetector, contract: Contract, out: Path, fingerprints: Fingerprints | None = None
+    detector: PillarDetector,
+    contract: Contract,
+    out: Path,
+    fingerprints: Fingerprints | None = None,
+    *,
+    half: bool = False,
 ) -> ExportRecord:
     """The same for a detector in memory.
 
@@ -99,7 +117,12 @@ def export_detector(
     path = out / MODEL
     path.write_bytes(onnx_bytes(detector.export_spec()))
     versions, facts = check_graph(path), read_onnx_facts(path)
-    parity = _proven_parity(detector, contract, path)
+    parity = _proven_parity(detector, contract, path, _LARGEST_DEPARTURE, _SMALLEST_SHARE)
+    half_path = out / HALF_MODEL
+    half_path.unlink(missing_ok=True)  # of an earlier export: no longer the same student
+    if half:
+        half_path.write_bytes(onnx_bytes(detector.export_spec(half=True)))
+        check_graph(half_path)
     cost = detector_cost(detector)
     record = ExportRecord(
         onnx_sha256=file_sha256(path),
@@ -112,6 +135,8 @@ def export_detector(
         parameters=cost.parameters,
         torch=torch.__version__,
         parity=parity,
+        fp16_sha256=file_sha256(half_path) if half else None,
+        fp16_parity=_proven_half_parity(detector, contract, half_path) if half else None,
     )
     write_yaml(out / CONTRACT, contract)
     write_yaml(out / RECORD, record)
@@ -167,25 +192,34 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _proven_parity(detector: PillarDetector, contract: Contract, path: Path) -> Parity:
+def _proven_half_parity(detector: PillarDetector, contract: Contract, path: Path) -> Parity:
+    return _proven_parity(detector, contract, path, _LARGEST_HALF_DEPARTURE, _SMALLEST_HALF_SHARE)
+
+
+def _proven_parity(
+    detector: PillarDetector, contract: Contract, path: Path, largest_departure: float, smallest_share: float
+) -> Parity:
     clouds = [made_up_cloud(contract.grid, size, np.random.default_rng(size)) for size in _CHECK_CLOUD_SIZES]
     with TorchEngine(detector, contract) as reference, OnnxRuntimeEngine(path) as candidate:
         pairs = [(reference(feeds), candidate(feeds)) for feeds in (_feeds(contract, cloud) for cloud in clouds)]
-    parity = parity_of(pairs)
-    if parity.matched_share < _SMALLEST_SHARE:
+    parity = parity_of(pairs, largest_departure)
+    if parity.matched_share < smallest_share:
         raise EngineError(
             f"{path}: boxes of ONNX Runtime",
             found=f"{parity.matched_share:.1%} of PyTorch's {parity.rows}",
-            wanted=f"{_SMALLEST_SHARE:.0%} within {_LARGEST_DEPARTURE}",
+            wanted=f"{smallest_share:.0%} within {largest_departure}",
             remedy="the exporter changed the network; report it with the recipe",
         )
     return parity
 
 
-def parity_of(pairs: Sequence[tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]) -> Parity:
+def parity_of(
+    pairs: Sequence[tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]],
+    largest_departure: float = _LARGEST_DEPARTURE,
+) -> Parity:
     """Compares outputs cloud by cloud; rows may be swapped, because equal scores have no order."""
     departures = np.concatenate([np.zeros(0), *(_departures(wanted, found) for wanted, found in pairs)])
-    matched = departures[departures <= _LARGEST_DEPARTURE]
+    matched = departures[departures <= largest_departure]
     return Parity(
         clouds=len(pairs),
         rows=len(departures),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli import needs
 from understudy.errors import InputError
+
+if TYPE_CHECKING:
+    from understudy_training.export import Parity
 
 
 def _named_folder(text: str) -> Path:
@@ -27,14 +30,21 @@ def export(
             parser=_named_folder, metavar="PATH", help="Folder to write model.onnx, contract.yaml and export.yaml to."
         ),
     ],
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Write model.fp16.onnx too: convolutions in float16, coordinates in float32.")
+    ] = False,
 ) -> None:
     """Export a run as one ONNX file from points to boxes, checked against PyTorch and every runtime's rules."""
     from understudy_training.export import export_run
 
-    record = export_run(run, out)
+    record = export_run(run, out, half=fp16)
     takes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in record.inputs)
     typer.echo(f"{out / 'model.onnx'}: opset {record.opset}, IR {record.ir_version}, takes {takes}")
-    typer.echo(
-        f"  {record.gmacs:.2f} GMAC, {record.parameters:,} parameters; {record.parity.matched_share:.1%} of "
-        f"{record.parity.rows} boxes as in PyTorch, largest difference {record.parity.largest_departure:.1e}"
-    )
+    typer.echo(f"  {record.gmacs:.2f} GMAC, {record.parameters:,} parameters; {_agreement(record.parity)}")
+    if record.fp16_parity is not None:
+        typer.echo(f"{out / 'model.fp16.onnx'}: {_agreement(record.fp16_parity)}")
+
+
+def _agreement(parity: Parity) -> str:
+    share, rows = f"{parity.matched_share:.1%}", parity.rows
+    return f"{share} of {rows} boxes as in PyTorch, largest difference {parity.largest_departure:.1e}"

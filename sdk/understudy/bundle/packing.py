@@ -33,8 +33,10 @@ Measured for INT8: quantizations that kept their average precision agreed on 90 
 on 81 to 84 %.
 """
 
+_EXPORT, _HALF_HASH = "export.yaml", "fp16_sha256"
 _RECORDED_HASHES: tuple[tuple[str, str, Precision, str], ...] = (
-    ("export.yaml", "onnx_sha256", "fp32", "understudy export"),
+    (_EXPORT, "onnx_sha256", "fp32", "understudy export"),
+    (_EXPORT, _HALF_HASH, "fp16", "understudy export --fp16"),
     ("quantization.yaml", "source_sha256", "fp32", "understudy quantize"),
     ("quantization.yaml", "int8_sha256", "int8", "understudy quantize"),
     ("quantization.yaml", "uint8_sha256", "uint8", "understudy quantize"),
@@ -80,6 +82,13 @@ def pack(folder: Path, out: Path, *, name: str | None = None, ledger: Path | Non
 
 def _refuse_stale_records(folder: Path, paths: Mapping[Precision, Path]) -> None:
     """A quantized file made before the last export stands for other weights; the records say what belongs together."""
+    if "fp16" in paths and (folder / _EXPORT).is_file() and not _optional(folder / _EXPORT).get(_HALF_HASH):
+        raise BundleError(
+            f"{paths['fp16']}",
+            found="a float16 model that the last export did not write",
+            wanted=f"one whose {_HALF_HASH} is in {_EXPORT}",
+            remedy="remove it, or run `understudy export --fp16` again",
+        )
     for record, key, precision, verb in _RECORDED_HASHES:
         known = _optional(folder / record).get(key)
         if known is not None and precision in paths and file_sha256(paths[precision]) != known:

@@ -79,6 +79,10 @@ class PillarDetector(nn.Module):
             suppression_overlap=self.config.suppression_overlap,
         )
 
-    def export_spec(self) -> ExportSpec:
-        """How the detector is cut for export: from raw or grouped points of one cloud to boxes."""
-        return export_spec_of(self)
+    def export_spec(self, *, half: bool = False) -> ExportSpec:
+        """How the detector is cut for export: from raw or grouped points of one cloud to boxes.
+
+        Args:
+            half: the dense part in float16, coordinates in float32.
+        """
+        return export_spec_of(self, half=half)
