@@ -12,6 +12,8 @@ SURFACES := $(VENV)/tensorrt/.installed
 # constraints file, hence --requirement.
 ROS := $(VENV)/ros/.installed
 JAZZY := $(VENV)/jazzy/.installed
+# These tests wait more than they compute; each worker has a ROS domain of its own.
+ROS_PYTEST ?= --numprocesses 2 --dist loadfile
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
 .PHONY: demo oracles surfaces ros jazzy test test-ros test-jazzy test-slow test-optional \
@@ -63,11 +65,11 @@ test: $(STAMP) $(ORACLES)
 
 # Real nodes over real DDS on this machine's loopback alone.
 test-ros: $(ROS)
-	@$(VENV)/ros/bin/python -m pytest tests/ros_nodes
+	@$(VENV)/ros/bin/python -m pytest $(ROS_PYTEST) tests/ros_nodes
 
 # The same under ROS 2 Jazzy, the long-term release.
 test-jazzy: $(JAZZY)
-	@$(VENV)/jazzy/bin/python -m pytest tests/ros_nodes
+	@$(VENV)/jazzy/bin/python -m pytest $(ROS_PYTEST) tests/ros_nodes
 
 # pytest exits with 5 when no test is marked slow, which is no failure.
 test-slow: $(STAMP) $(ORACLES)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-LONGEST_STOP_S = 15.0
+LONGEST_STOP_S = 30.0
 
 
 class NodeProcess:
