@@ -31,10 +31,10 @@ from understudy.datasets.pandaset import PandasetSequence
 from understudy.messages.headers import header_message, stamp_ns_from_message
 from understudy.pipeline import Pipeline
 from understudy.recording import record_bag
-from understudy.replay import replay_bag
-from understudy.replay_against import Against
-from understudy.replay_options import ReplayOptions
-from understudy.replay_summary import ReplaySummary
+from understudy.replay.against import Against
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
+from understudy.replay.summary import ReplaySummary
 from understudy.rig import read_rig
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
 

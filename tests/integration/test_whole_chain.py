@@ -10,7 +10,7 @@ import yaml
 
 from tests.integration.cases import run
 from tests.integration.chain import CLASS_NAMES, Chain
-from understudy.replay_summary import detections_digest
+from understudy.replay.summary import detections_digest
 from understudy_training.ledger import read_ledger
 from understudy_training.testing import recipe_values
 

@@ -21,8 +21,8 @@ from understudy.messages.headers import stamp_ns_from_message
 from understudy.messages.images import compressed_image_message
 from understudy.messages.outputs import boxes_from_detections
 from understudy.pipeline import Pipeline
-from understudy.replay import ReplayOptions, replay_bag
-from understudy.replay_summary import detections_digest
+from understudy.replay.player import ReplayOptions, replay_bag
+from understudy.replay.summary import detections_digest
 from understudy.rig import Rig
 from understudy.synchronizer import SyncPolicy
 from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_contract

@@ -25,10 +25,10 @@ from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.outputs import detections_message
 from understudy.pipeline import Pipeline, open_pipeline
 from understudy.recording import record_bag
-from understudy.replay import replay_bag
-from understudy.replay_against import AGAINST_FILE, DEFAULT_TOLERANCE, Against, tolerance_from
-from understudy.replay_labels import Scoring
-from understudy.replay_options import ReplayOptions
+from understudy.replay.against import AGAINST_FILE, DEFAULT_TOLERANCE, Against, tolerance_from
+from understudy.replay.labels import Scoring
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
 from understudy.rig import Rig, read_rig
 from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_bundle, tiny_contract
 

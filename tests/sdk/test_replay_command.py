@@ -16,8 +16,8 @@ from understudy.datasets.pandaset import PandasetSequence
 from understudy.errors import BagError, GeometryError, InputError, UnderstudyError
 from understudy.pipeline import open_pipeline
 from understudy.recording import record_bag
-from understudy.replay import ReplayOptions, replay_bag
-from understudy.replay_summary import detections_digest
+from understudy.replay.player import ReplayOptions, replay_bag
+from understudy.replay.summary import detections_digest
 from understudy.rig import Rig, read_rig
 from understudy.testing import simple_rig, tiny_bundle
 

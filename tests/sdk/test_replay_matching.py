@@ -16,10 +16,10 @@ from understudy.bags.writer import BagWriter
 from understudy.cli import build_app
 from understudy.errors import InputError, UnderstudyError
 from understudy.messages.images import image_from_message
-from understudy.replay import replay_bag
-from understudy.replay_matching import camera_topics_from, matching_from
-from understudy.replay_options import ReplayOptions
-from understudy.replay_summary import ReplaySummary
+from understudy.replay.matching import camera_topics_from, matching_from
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
+from understudy.replay.summary import ReplaySummary
 from understudy.rig import Rig
 from understudy.synchronizer import SyncPolicy
 from understudy.testing import simple_rig, tiny_bundle

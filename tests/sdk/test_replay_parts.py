@@ -18,8 +18,8 @@ from understudy.bags.writer import BagWriter
 from understudy.errors import BagError, InputError
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import stamp_ns_from_message
-from understudy.replay import replay_bag
-from understudy.replay_options import ReplayOptions
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
 from understudy.rig import Rig
 from understudy.testing import road_cloud, simple_rig
 

@@ -26,9 +26,9 @@ from understudy.messages.transforms import odometry_message
 from understudy.pipeline import Pipeline
 from understudy.pose import Pose
 from understudy.recording import record_bag
-from understudy.replay import replay_bag
-from understudy.replay_against import Against
-from understudy.replay_options import ReplayOptions
+from understudy.replay.against import Against
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
 from understudy.rig import Rig
 from understudy.testing import FakeEngine, simple_rig, tiny_bundle, tiny_contract
 

@@ -35,8 +35,8 @@ _LARGEST_DEPARTURE, _SMALLEST_SHARE = 5e-3, 0.98
 _LARGEST_HALF_DEPARTURE, _SMALLEST_HALF_SHARE = 0.25, 0.9
 """Of float16: a sieve for broken exports; `understudy compare` judges on real frames.
 
-Measured: a trained student's 289 boxes within 0.012, the median at 0.0007. Random weights with heads turned up twentyfold
-keep 95 % of the boxes within 0.2.
+Measured: a trained student's 289 boxes within 0.012, the median at 0.0007. Random weights with heads turned up
+twentyfold keep 95 % of the boxes within 0.2.
 """
 _SCORE_MARGIN = 1e-4
 """Rows within this of the weakest are not compared: which of equal scores TopK takes is rounding."""

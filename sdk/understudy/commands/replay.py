@@ -77,9 +77,9 @@ def replay(
 ) -> None:
     """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
     from understudy.bundle.manifest import precision_named
-    from understudy.replay_command import Extras, run_replay
-    from understudy.replay_matching import camera_topics_from, matching_from
-    from understudy.replay_options import ReplayOptions
+    from understudy.replay.command import Extras, run_replay
+    from understudy.replay.matching import camera_topics_from, matching_from
+    from understudy.replay.options import ReplayOptions
     from understudy.rig import read_rig
 
     cameras = cameras or bool(camera)

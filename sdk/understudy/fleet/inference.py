@@ -142,7 +142,7 @@ class Annotator(Closing):
     def _check(self, reader: object, source: Source, pipeline: Pipeline) -> None:
         """Once for each bag: whether it was recorded with this rig."""
         from understudy.bags.reader import BagReader
-        from understudy.replay_checks import refuse_other_frame_id, refuse_other_mounting
+        from understudy.replay.checks import refuse_other_frame_id, refuse_other_mounting
 
         assert isinstance(reader, BagReader)
         if source.name in self._checked:

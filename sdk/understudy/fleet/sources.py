@@ -132,7 +132,7 @@ def _bag(
 ) -> tuple[Source, list[tuple[int | None, int | None]]]:
     """The source and its slices; a bag that cannot be opened is one slice that will fail."""
     from understudy.bags.reader import BagReader
-    from understudy.replay_sources import POINTS_TYPE
+    from understudy.replay.sources import POINTS_TYPE
     from understudy.topics import points_topic
 
     identity = bag_identity(path)

@@ -38,8 +38,8 @@ from understudy.fleet.summary import AnnotationSummary
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.pipeline import Pipeline, open_pipeline
 from understudy.recording import record_bag
-from understudy.replay import replay_bag
-from understudy.replay_summary import detections_digest
+from understudy.replay.player import replay_bag
+from understudy.replay.summary import detections_digest
 from understudy.rig import read_rig
 from understudy.testing import CLASS_NAMES, road_cloud, simple_rig, tiny_bundle
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from understudy.bags.reader import BagReader
 from understudy.errors import BagError, InputError
 from understudy.pipeline import Pipeline
-from understudy.replay_options import ReplayOptions
+from understudy.replay.options import ReplayOptions
 from understudy.topics import ODOMETRY_TOPIC, TRANSFORMS_TOPIC, image_topic, points_topic
 
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"

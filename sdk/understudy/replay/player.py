@@ -28,13 +28,13 @@ from understudy.messages.outputs import detections_message, markers_message
 from understudy.messages.transforms import rig_transforms_message
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
-from understudy.replay_against import AGAINST_FILE, Against
-from understudy.replay_checks import refuse_other_frame_id, refuse_other_mounting, refuse_own_bag
-from understudy.replay_feed import Feed
-from understudy.replay_labels import Scoring
-from understudy.replay_options import ReplayOptions
-from understudy.replay_sources import Sources, find_sources
-from understudy.replay_summary import SUMMARY_FILE, DetectionsDigest, ReplaySummary, counted
+from understudy.replay.against import AGAINST_FILE, Against
+from understudy.replay.checks import refuse_other_frame_id, refuse_other_mounting, refuse_own_bag
+from understudy.replay.feed import Feed
+from understudy.replay.labels import Scoring
+from understudy.replay.options import ReplayOptions
+from understudy.replay.sources import Sources, find_sources
+from understudy.replay.summary import SUMMARY_FILE, DetectionsDigest, ReplaySummary, counted
 from understudy.topics import (
     AGAINST_DETECTIONS_TOPIC,
     AGAINST_MARKERS_TOPIC,

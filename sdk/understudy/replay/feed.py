@@ -10,7 +10,7 @@ from understudy.errors import BagError, FrameError, UnderstudyError
 from understudy.frame import Frame
 from understudy.live.accumulating import Matched
 from understudy.live.intake import Decode, Intake
-from understudy.replay_sources import Sources
+from understudy.replay.sources import Sources
 from understudy.synchronizer import Counts
 
 

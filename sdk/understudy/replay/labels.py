@@ -21,7 +21,7 @@ from understudy.frame import Frame
 from understudy.messages.headers import BASE_FRAME, stamp_ns_from_message
 from understudy.messages.outputs import DETECTIONS_TYPE, boxes_from_detections
 from understudy.pipeline import Pipeline
-from understudy.replay_options import ReplayOptions
+from understudy.replay.options import ReplayOptions
 from understudy.rig import Rig
 from understudy.topics import LABELS_TOPIC
 

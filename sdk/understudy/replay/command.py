@@ -14,11 +14,11 @@ from understudy.errors import BagError, InputError
 from understudy.evaluation_table import describe
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, bar
-from understudy.replay import replay_bag
-from understudy.replay_against import DEFAULT_TOLERANCE, Against, tolerance_from
-from understudy.replay_labels import EVALUATION_FILE, Scoring
-from understudy.replay_options import ReplayOptions
-from understudy.replay_summary import ReplaySummary
+from understudy.replay.against import DEFAULT_TOLERANCE, Against, tolerance_from
+from understudy.replay.labels import EVALUATION_FILE, Scoring
+from understudy.replay.options import ReplayOptions
+from understudy.replay.player import replay_bag
+from understudy.replay.summary import ReplaySummary
 from understudy.rig import Rig
 
 Say = Callable[[str], None]
