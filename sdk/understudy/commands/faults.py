@@ -14,11 +14,13 @@ from understudy.cli import needs
 @needs("rosbags", "onnxruntime", extra="cpu,bags")
 def faults(
     scenarios: int = typer.Option(1000, "--scenarios", help="How many."),
-    seed: int = typer.Option(0, "--seed", min=0, help="Number of the first scenario; each follows from its number alone."),
+    seed: int = typer.Option(
+        0, "--seed", min=0, help="Number of the first scenario; each follows from its number alone."
+    ),
     only: str = typer.Option("", "--only", help="Only scenarios about this fault, as drop or engine_hang."),
     bundle: Path | None = typer.Option(None, "--bundle", help="Student; a tiny one that is made for this if left out."),
     rig: Path | None = typer.Option(None, "--rig", help="Rig; a LiDAR and three small cameras when left out."),
-    data: Path | None = typer.Option(None, "--data", help="Data set that the sensors see, with its own rig."),
+    data: Path | None = typer.Option(None, "--data", help="Data set or bag that the sensors see, with its rig."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
     out: Path | None = typer.Option(None, "--out", help="Write the report there, as JSON."),
 ) -> None:

@@ -16,7 +16,9 @@ from understudy.testing import road_cloud, simple_rig
 
 CAMERAS = ("front", "left", "right")
 _FORWARD = (0.5, -0.5, 0.5, -0.5)
-_NUM_CONTENTS = 12
+NUM_CONTENTS = 12
+FEWEST_CONTENTS = 4
+"""Fewer would repeat so soon that a healthy sensor seems frozen."""
 _NUM_POINTS = 240
 _SIZE_PX = (64, 48)
 
@@ -66,9 +68,9 @@ def road_contents(seed: int = 0, rig: Rig | None = None, lidar: str | None = Non
     rng = np.random.default_rng(seed)
     the_rig = rig or suite_rig()
     name, sensor = the_rig.lidar(lidar)
-    drafts: dict[str, tuple[Draft, ...]] = {name: tuple(_road(rng, sensor) for _ in range(_NUM_CONTENTS))}
+    drafts: dict[str, tuple[Draft, ...]] = {name: tuple(_road(rng, sensor) for _ in range(NUM_CONTENTS))}
     for camera_name, camera in the_rig.cameras.items():
-        drafts[camera_name] = tuple(_picture(rng, camera) for _ in range(_NUM_CONTENTS))
+        drafts[camera_name] = tuple(_picture(rng, camera) for _ in range(NUM_CONTENTS))
     return Contents(the_rig, name, drafts)
 
 
@@ -81,7 +83,7 @@ def contents_of_dataset(dataset: Dataset, lidar: str | None = None) -> Contents:
     rig = dataset[0].rig
     name, sensor = rig.lidar(lidar)
     kept: dict[str, list[Draft]] = {key: [] for key in (name, *rig.cameras)}
-    for number in range(min(len(dataset), _NUM_CONTENTS)):
+    for number in range(min(len(dataset), NUM_CONTENTS)):
         frame = dataset[number].frame
         if name not in frame.clouds or any(camera not in frame.images for camera in rig.cameras):
             continue
@@ -89,14 +91,10 @@ def contents_of_dataset(dataset: Dataset, lidar: str | None = None) -> Contents:
         for camera_name, camera in rig.cameras.items():
             jpeg = np.frombuffer(encode_jpeg(frame.images[camera_name].pixels), np.uint8)
             kept[camera_name].append(PictureDraft(jpeg, camera.frame_id))
-    if len(kept[name]) < _FEWEST_CONTENTS:
+    if len(kept[name]) < FEWEST_CONTENTS:
         found = f"{len(kept[name])} samples with the LiDAR and every camera"
-        raise InputError("data set for faults", found=found, wanted=f"{_FEWEST_CONTENTS} at least")
+        raise InputError("data set for faults", found=found, wanted=f"{FEWEST_CONTENTS} at least")
     return Contents(rig, name, {key: tuple(drafts) for key, drafts in kept.items()})
-
-
-_FEWEST_CONTENTS = 4
-"""Fewer would repeat so soon that a healthy sensor seems frozen."""
 
 
 def _road(rng: np.random.Generator, lidar: Lidar) -> CloudDraft:

@@ -65,6 +65,8 @@ class FaultRow(Config):
     stock_published: Share
     """As `published`, behind the stock Python ApproximateTimeSynchronizer."""
     stock_recovered: Share
+    stock_stale: int
+    """Scenarios in which that one published an older sweep after a newer one, or a frozen sensor's as if it saw."""
 
 
 class FaultReport(Config):
@@ -106,8 +108,10 @@ def describe(report: FaultReport) -> list[str]:
     names = "".join(f"{_SHORT[name]:>9}" for name in INVARIANTS)
     lines = [f"{'':18}scenarios in which an invariant was violated", f"{'fault':18}{names}"]
     lines += [_violations_line(row) for row in report.rows]
-    lines += ["", f"{'':29}{'worst, in seconds':>20}{'sweeps published':>25}{'recovered in 2 s':>23}"]
-    lines.append(f"{'fault':18}{'scenarios':>11}{'named':>9}{'recovered':>11}" + f"{'ours':>15}{'stock':>8}" * 2)
+    lines += ["", f"{'':25}{'worst, in seconds':>20}{'sweeps published':>21}{'recovered in 2 s':>19}{'stale':>8}"]
+    lines.append(
+        f"{'fault':18}{'number':>7}{'named':>9}{'recovered':>11}" + f"{'ours':>11}{'stock':>8}" * 2 + f"{'stock':>8}"
+    )
     lines += [_times_line(row) for row in report.rows]
     lines += ["", *_listed(report)]
     return lines
@@ -127,6 +131,7 @@ def _row(kind: str, judged: Sequence[Judged]) -> FaultRow:
         recovered=Share(num=sum(recovered(one.recovery_ns) for one in judged), of=len(judged)),
         stock_published=_total([one.stock_published for one in with_stock if one.stock_published]),
         stock_recovered=Share(num=sum(recovered(one.stock_recovery_ns) for one in with_stock), of=len(with_stock)),
+        stock_stale=sum(one.stock_stale for one in with_stock),
     )
 
 
@@ -141,8 +146,8 @@ def _violations_line(row: FaultRow) -> str:
 def _times_line(row: FaultRow) -> str:
     shares = (row.published, row.stock_published, row.recovered, row.stock_recovered)
     texts = [share.text for share in shares]
-    cells = f"{texts[0]:>15}{texts[1]:>8}{texts[2]:>15}{texts[3]:>8}"
-    return f"{row.fault:18}{row.scenarios:>11}{_s(row.worst_named_s):>9}{_s(row.worst_recovery_s):>11}{cells}"
+    cells = f"{texts[0]:>11}{texts[1]:>8}{texts[2]:>11}{texts[3]:>8}{row.stock_stale or '.':>8}"
+    return f"{row.fault:18}{row.scenarios:>7}{_s(row.worst_named_s):>9}{_s(row.worst_recovery_s):>11}{cells}"
 
 
 def _s(value_s: float | None) -> str:

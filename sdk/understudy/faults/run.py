@@ -11,6 +11,7 @@ from pathlib import Path
 from understudy.bags.types import make_message
 from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError
+from understudy.faults.bag_contents import contents_of_bag, is_bag
 from understudy.faults.catalog import fault_named
 from understudy.faults.contents import Contents, contents_of_dataset, road_contents
 from understudy.faults.report import FaultReport, report_of
@@ -41,7 +42,8 @@ def run_faults(
         only: a fault's name, for those about it alone.
         bundle: the student; a tiny one that is made here when left out.
         rig: the sensors; those of the data set, or a LiDAR and three small cameras when left out.
-        data: data set whose first samples the sensors see; a generated road when left out.
+        data: data set, or bag with `rig.yaml` in it, whose first samples the sensors see; a generated road when left
+            out.
         lidar: name of the LiDAR in the rig.
         track: shows progress.
 
@@ -59,6 +61,8 @@ def run_faults(
 
 
 def _contents(rig: Path | None, data: Path | None, lidar: str | None) -> Contents:
+    if data is not None and is_bag(data):
+        return contents_of_bag(data, rig, lidar)
     if data is not None and rig is not None:
         raise InputError("--rig and --data", found="both", wanted="one of them", remedy="a data set has its own rig")
     if data is not None:

@@ -15,6 +15,7 @@ from understudy.faults.invariants import (
     Margins,
     named,
     naming_ns,
+    nothing_stale,
     recovery_ns,
 )
 from understudy.faults.record import Record
@@ -43,6 +44,7 @@ class Judged:
         published: sweeps published and sent while faults lasted.
         stock_published: the same for the stock synchronizer; None where it was not tried.
         stock_recovery_ns: as `recovery_ns`.
+        stock_stale: whether it published what is stale: an older sweep after a newer one, or a frozen sensor's.
     """
 
     number: int
@@ -54,6 +56,7 @@ class Judged:
     published: tuple[int, int] = (0, 0)
     stock_published: tuple[int, int] | None = None
     stock_recovery_ns: int | None = None
+    stock_stale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,7 @@ def judge_record(script: Script, record: Record, margins: Margins, make: Make | 
         published_share(script, record),
         None if stock is None else published_share(script, stock),
         None if stock is None else recovery_ns(script, stock, margins),
+        stock is not None and bool(nothing_stale(script, stock, margins)),
     )
 
 
