@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
 
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from vision_msgs.msg import Detection3DArray
 
 from tests.ros_nodes.observer import Observer
@@ -40,7 +38,7 @@ from understudy.frame import Frame, PointCloud
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.pipeline import open_pipeline
 from understudy.rig import Rig
-from understudy.testing import CLASS_NAMES, simple_rig, tiny_bundle
+from understudy.testing import simple_rig, tiny_bundle
 
 MODULE, NODE = "understudy_ros.fusion_detector", "/fusion_detector"
 RIG = simple_rig(camera=True)
@@ -304,34 +302,22 @@ def test_a_picture_that_is_none_costs_no_sweep(small: Fused) -> None:
     assert values_of(status).get("missing/front") == "1"
 
 
-def test_classes_are_latched(small: Fused) -> None:
-    heard: list[String] = []
-    profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    late = small.observer.node.create_subscription(String, f"{NODE}/class_names", heard.append, profile)
-    small.observer.until(lambda: heard, "class names")
-    assert json.loads(heard[0].data) == {str(number): name for number, name in enumerate(CLASS_NAMES)}
-    small.observer.node.destroy_subscription(late)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "right", "reason"),
-    [
-        (Parameter("cameras", value="rear"), Parameter("cameras", value="front"), "rear"),
-        (Parameter("cameras", value=["front", "front"]), Parameter("cameras", value=["front"]), "once at most"),
-        (Parameter("require", value="most"), Parameter("require", value="1"), "parameter require: found most"),
-        (Parameter("require", value=2), Parameter("require", value=1), "parameter require: found 2"),
-    ],
-)
 def test_cameras_and_what_is_required_are_checked(
-    observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path, wrong: Parameter, right: Parameter, reason: str
+    observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path
 ) -> None:
-    process = nodes.start(MODULE, name="fusion_detector", bundle=bundle, rig=rig_file)
-    assert observer.set_parameters(NODE, [wrong]) == [True]
-    assert not (observer.change(NODE, "configure") and observer.change(NODE, "activate"))
-    assert reason in process.log
-    assert observer.set_parameters(NODE, [right]) == [True]
-    if observer.state(NODE) == 1:
-        assert observer.change(NODE, "configure")
+    process = nodes.start(MODULE, name="fusion_detector", bundle=bundle, rig=rig_file, require=1)
+
+    def refused(transition: str, name: str, wrong: Any, right: Any, reason: str) -> None:
+        assert observer.set_parameters(NODE, [Parameter(name, value=wrong)]) == [True]
+        assert not observer.change(NODE, transition)
+        assert reason in process.log
+        assert observer.set_parameters(NODE, [Parameter(name, value=right)]) == [True]
+
+    refused("configure", "cameras", "rear", "front", "parameter cameras: found rear")
+    refused("configure", "cameras", ["front", "front"], ["front"], "once at most")
+    assert observer.change(NODE, "configure")
+    refused("activate", "require", "most", "all", "parameter require: found most")
+    refused("activate", "require", 2, 1, "parameter require: found 2")
     assert observer.change(NODE, "activate")
     assert observer.set_parameters(NODE, [Parameter("rule", value="luck")]) == [False]
     assert process.stop() == 0
