@@ -12,7 +12,14 @@ from understudy_ros.doctor_graph import Graph, opened_graph
 from understudy_ros.doctor_heard import Heard
 from understudy_ros.doctor_judgement import Seen, topic_findings
 from understudy_ros.doctor_state import Told, clock_mode, diagnostics, lifecycle, middleware, transforms
-from understudy_ros.doctor_topics import Expected, expected_topics, parameter, parameter_findings
+from understudy_ros.doctor_topics import (
+    Expected,
+    expected_topics,
+    is_topic_name,
+    name_findings,
+    parameter,
+    parameter_findings,
+)
 from understudy_ros.lidar_detector import PARAMETERS
 from understudy_ros.parameters import CAMERA_PARAMETERS, LIDAR_PARAMETERS
 
@@ -26,7 +33,9 @@ KNOWN = (*LIDAR_PARAMETERS, *CAMERA_PARAMETERS, *PARAMETERS)
 def look(vehicle: Vehicle) -> Iterator[Finding]:
     """All that can be said of the vehicle; takes the listening time and some seconds more."""
     yield from parameter_findings(vehicle, KNOWN)
-    expected = expected_topics(vehicle)
+    wanted = expected_topics(vehicle)
+    yield from name_findings(vehicle, wanted)
+    expected = [each for each in wanted if is_topic_name(each.topic)]
     with opened_graph() as graph:
         graph.follow_clock()
         graph.spin(_LEAST_DISCOVERY_S)

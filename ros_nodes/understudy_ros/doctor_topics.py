@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_full_topic_name import validate_full_topic_name
+
 from understudy.diagnosis_findings import Finding, Purpose, missing, ok, warn
 from understudy.diagnosis_vehicle import Vehicle
 from understudy.errors import InputError, UnderstudyError
@@ -69,6 +72,26 @@ def expected_topics(vehicle: Vehicle) -> list[Expected]:
     reliable = bool(parameter(vehicle, "reliable"))
     points = Expected(name, resolved(vehicle, name), POINTS_TYPE, reliable, sensor, rate_hz)
     return [points, *_camera_topics(vehicle)]
+
+
+def name_findings(vehicle: Vehicle, expected: list[Expected]) -> Iterator[Finding]:
+    """Remappings of topics that the node does not have, and names that are none in ROS."""
+    names = {_absolute(vehicle.namespace, each.name): each.name for each in expected}
+    for source in vehicle.remaps:
+        if _absolute(vehicle.namespace, source) not in names:
+            yield warn("remap", f"the node has no topic {source}", f"one of: {', '.join(names.values())}")
+    for each in expected:
+        if not is_topic_name(each.topic):
+            remedy = "letters, digits and _ between slashes, no digit first"
+            yield missing("params", f"{each.topic} is no name of a topic", remedy, each.needed_for or _LIDAR)
+
+
+def is_topic_name(topic: str) -> bool:
+    """Whether ROS takes a full name."""
+    try:
+        return bool(validate_full_topic_name(topic))
+    except InvalidTopicNameException:
+        return False
 
 
 def _lidar(vehicle: Vehicle) -> tuple[str, Lidar | Camera] | None:

@@ -27,7 +27,7 @@ from understudy.rig import Rig
 from understudy.testing import road_cloud, simple_rig
 from understudy_ros.doctor import KNOWN
 from understudy_ros.doctor_heard import Heard, header_of
-from understudy_ros.doctor_topics import expected_topics, parameter_findings
+from understudy_ros.doctor_topics import expected_topics, name_findings, parameter_findings
 from understudy_ros.make import make_message
 
 
@@ -206,6 +206,12 @@ class TestParameters:
         found = list(parameter_findings(vehicle, KNOWN))
         assert [finding.state for finding in found] == [state]
         assert part in found[0].seen
+
+    def test_names_that_are_none(self) -> None:
+        vehicle = SIMPLE.model_copy(update={"parameters": {"points_topic": "a b"}, "remaps": {"clouds": "/x"}})
+        found = list(name_findings(vehicle, expected_topics(vehicle)))
+        assert [finding.seen for finding in found] == ["the node has no topic clouds", "/a b is no name of a topic"]
+        assert [finding.state for finding in found] == ["warn", "missing"]
 
     def test_names_become_topics(self) -> None:
         rig = camera_rig("front")
