@@ -77,6 +77,10 @@ def _paragraph(finding: Finding, width: int) -> str:
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
     printable = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return textwrap.wrap(printable, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [
-        first.rstrip()
-    ]
+    wrapper = textwrap.TextWrapper(WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    wrapper.break_long_words = False
+    lines = wrapper.wrap(printable)
+    if any(len(line) > WIDTH for line in lines):  # a path is to be copied whole, unless no line can hold it
+        wrapper.break_long_words = True
+        lines = wrapper.wrap(printable)
+    return lines or [first.rstrip()]

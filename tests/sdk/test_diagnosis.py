@@ -66,6 +66,13 @@ class TestFindings:
         assert text.startswith("vehicle: 1 ok, 1 missing\n")
         assert text.count("-> do do") == 1
 
+    def test_a_path_is_not_broken_unless_no_line_can_hold_it(self) -> None:
+        path = "/opt/" + "x" * 60
+        assert f" {path}" in findings_text(
+            "x", [warn("dds profile", "no profile", f"export A_LONG_NAME_OF_A_THING {path}")]
+        )
+        assert max(map(len, findings_text("x", [warn("a", "b", "y" * 300)]).splitlines())) <= 100
+
     def test_control_characters_of_others_do_not_reach_the_terminal(self) -> None:
         assert "\x1b" not in findings_text("x", [warn("node", "\x1b[31mred\nline", "look")])
 
