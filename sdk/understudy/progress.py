@@ -39,9 +39,12 @@ class PhaseBars:
         columns = (TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True)
         self._tasks: dict[str, Any] = {}
+        self._is_started = False
 
     def start(self, phase: str, parent: str | None, num_steps: int) -> None:
         """A phase begins, within another one or by itself."""
+        self._progress.start()  # again and again is harmless
+        self._is_started = True
         self._tasks[phase] = self._progress.add_task(f"{'  ' * (parent is not None)}{phase}", total=num_steps)
 
     def step(self, phase: str, step: int) -> None:
@@ -56,10 +59,10 @@ class PhaseBars:
             self._progress.remove_task(task)
 
     def __enter__(self) -> PhaseBars:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._is_started:  # without a phase it would print an empty line
+            self._progress.stop()
