@@ -3,7 +3,8 @@
 python -m benchmarks.ros.end_to_end [--seconds 30] [--bundle BUNDLE] [--only NAME]   (in the environment of `make ros`)
 
 A LiDAR at 10 Hz and six cameras with JPEG at 12 Hz, of PandaSet where it is there, from a process of their own; with
-and without the shared-memory profile; best effort and reliable. Prints Markdown, then one line of JSON.
+and without the shared-memory profile; best effort and reliable. Prints Markdown, then one line of JSON. On a machine
+that others use, `chrt -r 1 python -m ...` keeps them out of it.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def summary_of(record: dict[str, Any]) -> dict[str, Any]:
         "drivers_late_ms": percentiles(late_ms),
         "at_the_end": record["diagnostics"][-1][1] if record["diagnostics"] else {},
         "source": record["source"],
+        "priority": record["priority"],
         "up_s": round(record["up_s"], 2),
     }
 
