@@ -9,7 +9,13 @@ from typing import Any
 
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from understudy_ros.make import message_class
@@ -59,9 +65,6 @@ class InputOptions:
 class Inputs:
     """The subscriptions of an active node, by what they are called in diagnostics.
 
-    Attributes:
-        unheard: what the middleware refused to connect, by input: a publisher that offers less than is asked for.
-
     Args:
         node: who listens.
         options: to what.
@@ -76,7 +79,8 @@ class Inputs:
         self._node, self._options = node, options
         self._push, self._push_motion, self._push_info = push, push_motion, push_info
         self._subscriptions: list[Any] = []
-        self.unheard: dict[str, str] = {}
+        self._profiles: dict[str, tuple[str, QoSProfile]] = {}
+        self._unheard: dict[str, str] = {}
 
     def open(self) -> None:
         """Subscribes; nothing stays subscribed when one of them fails."""
@@ -93,6 +97,13 @@ class Inputs:
         """Hears nothing any more."""
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
+
+    @property
+    def unheard(self) -> dict[str, str]:
+        """What the middleware cannot connect now, by input: publishers that offer less than is asked for."""
+        for who in [who for who in self._unheard if not self._is_mismatched(who)]:
+            del self._unheard[who]
+        return dict(self._unheard)
 
     @property
     def points(self) -> Any:
@@ -125,11 +136,17 @@ class Inputs:
         events = SubscriptionEventCallbacks(incompatible_qos=partial(self._note_incompatible, who))
         made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
         self._subscriptions.append(made)
+        self._profiles[who] = (made.topic_name, profile)
+
+    def _is_mismatched(self, who: str) -> bool:
+        topic, wanted = self._profiles[who]
+        offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
+        return any(qos_check_compatible(offer, wanted)[0] == QoSCompatibility.ERROR for offer in offers)
 
     def _note_incompatible(self, who: str, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self.unheard[who] = f"a publisher offers less than is asked for: {policy}"
-        self._node.get_logger().error(f"{who}: {self.unheard[who]}; set reliable or cameras_reliable to false")
+        self._unheard[who] = f"a publisher offers less than is asked for: {policy}"
+        self._node.get_logger().error(f"{who}: {self._unheard[who]}; set reliable or cameras_reliable to false")
 
 
 def _profile(reliable: bool, depth: int) -> QoSProfile:

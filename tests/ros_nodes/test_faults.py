@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from understudy.configuration import write_yaml
 from understudy.faults.catalog import FAULTS
 from understudy.faults.contents import Contents, suite_rig
 from understudy.faults.report import describe, report_of
-from understudy.faults.scenario import numbers
+from understudy.faults.scenario import SHORT, numbers
 from understudy.testing import simple_rig, tiny_bundle
 from understudy_ros.fault_injection import Injector, Trial
 from understudy_ros.fault_injector import contents_for, main, try_node
@@ -66,8 +67,9 @@ def started(observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path) -> S
 
 
 def test_the_node_survives_a_camera_a_publisher_and_a_student_that_fail(started: Started, contents: Contents) -> None:
-    chosen = [numbers(0, 1, kind)[0] for kind in ("corrupt_jpeg", "dying_publisher", "engine_hang")]
-    with Injector(started.trial(contents, sim_time=False), contents) as injector:
+    chosen = [numbers(0, 1, kind)[0] for kind in ("corrupt_jpeg", "qos_mismatch", "engine_hang")]
+    patient = replace(SHORT, afterwards_ms=4000)  # long enough for diagnostics to be quiet again
+    with Injector(replace(started.trial(contents, sim_time=False), setting=patient), contents) as injector:
         injector.connect()
         assert not any(injector.why_not(number) for number in chosen)
         assert "--sim-time" in injector.why_not(numbers(0, 1, "sim_time_pause")[0])

@@ -23,7 +23,7 @@ _LONGEST_GAP_NS = 5 * LIDAR_PERIOD_NS // 2
 _SETTLED_NS = 1_000_000_000
 _LAST_NS = 4 * LIDAR_PERIOD_NS
 """Sweeps so near to the end need not be published by then."""
-_FRESH_PER_SENSOR = 20
+_HELD_PER_SENSOR = 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def no_deadlock(script: Script, record: Record, margins: Margins) -> str:
 
 def bounded_memory(script: Script, record: Record, margins: Margins) -> str:
     """No more messages are held than the queues may hold, of each sensor, and those that are worked on."""
-    limit = _FRESH_PER_SENSOR * len(script.scenario.periods_ns)
+    limit = _HELD_PER_SENSOR * len(script.scenario.periods_ns)
     most = max((look.held for look in record.looks if look.held is not None), default=0)
     return record.memory or (f"{most} messages are held, {limit} at most may be" if most > limit else "")
 
