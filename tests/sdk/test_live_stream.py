@@ -225,6 +225,25 @@ class TestTime:
         assert (status.clock_jumps, status.of("lidar").outcomes["stale"]) == (1, 1)
         assert "clock: jumped back" in judge(Bench(LIDAR).stream.status(), status, SECOND).message
 
+    def test_a_clock_that_is_set_back_a_little_makes_no_sweep_young(self) -> None:
+        bench = Bench(BOTH)
+        bench.drive(3, without=("rear",))
+        assert bench.stamps_ms == [0, 100], "the third waits for its camera"
+        bench.clock.stamps_ns -= 700 * MS
+        for _ in range(10):
+            bench.step()
+            bench.clock.pass_ns(PERIOD)
+        assert bench.stamps_ms == [0, 100]
+        assert bench.stream.status().of("lidar").outcomes["stale"] == 1
+
+    def test_a_sweep_is_no_younger_than_the_time_since_it_came(self) -> None:
+        bench = Bench(StreamOptions("lidar", ("front", "rear"), deadline_ns=200 * MS))
+        bench.stream.push("lidar", cloud(bench.clock.stamps_ns + 900 * MS))
+        bench.clock.pass_ns(300 * MS)
+        bench.step()
+        assert bench.published == []
+        assert bench.stream.status().of("lidar").outcomes["stale"] == 1
+
     def test_a_set_that_waits_when_the_clock_goes_back_is_not_run(self) -> None:
         bench = Bench(LIDAR)
         bench.drive(1, work=False)

@@ -116,6 +116,19 @@ class TestClockWatch:
         clock.stamps_ns += 1
         assert watch.still_ns() == 0
 
+    def test_a_clock_that_is_set_back_is_noticed_and_one_that_is_uneven_is_not(self) -> None:
+        clock = HandClock()
+        watch = ClockWatch(clock)
+        clock.pass_ns(SECOND)
+        clock.stamps_ns -= SECOND + 5 * MS
+        watch.now_ns()
+        assert watch.set_back_ns is None
+        clock.pass_ns(SECOND)
+        watch.now_ns()
+        clock.stamps_ns -= 500 * MS
+        watch.now_ns()
+        assert watch.set_back_ns == clock.steady
+
     def test_real_clocks(self) -> None:
         clock = SystemClock()
         assert clock.now_ns() > T0 - 10 * 365 * 86_400 * SECOND

@@ -11,6 +11,9 @@ LEAP_NS = 1_000_000_000
 _FASTEST = 10
 """A simulation may run so many times as fast as real time; what is faster is a jump."""
 
+_UNEVEN_NS = 10_000_000
+"""What goes back by less makes nobody's age wrong."""
+
 
 class Clock(Protocol):
     """The two times that a stream looks at, in integer nanoseconds."""
@@ -55,6 +58,8 @@ class ClockWatch:
     Attributes:
         leaps: how often the clock of the stamps has jumped ahead. The first reading of a clock that showed 0, as ROS
             time does before the first `/clock`, is none.
+        set_back_ns: when it was last seen to have gone back, on the clock that never jumps; None for never. From its
+            stamp alone a sweep of before that seems younger than it is.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -62,6 +67,7 @@ class ClockWatch:
         self._now_ns, self._steady_ns = clock.now_ns(), clock.steady_ns()
         self._moved_ns = self._steady_ns
         self.leaps = 0
+        self.set_back_ns: int | None = None
 
     def now_ns(self) -> int:
         """What the clock of the stamps shows."""
@@ -69,6 +75,8 @@ class ClockWatch:
         passed_ns = steady_ns - self._steady_ns
         if self._now_ns and now_ns - self._now_ns > LEAP_NS + _FASTEST * passed_ns:
             self.leaps += 1
+        if self._now_ns - now_ns > _UNEVEN_NS:
+            self.set_back_ns = steady_ns
         if now_ns != self._now_ns:
             self._moved_ns = steady_ns
         self._now_ns, self._steady_ns = now_ns, steady_ns

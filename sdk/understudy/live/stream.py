@@ -277,7 +277,9 @@ class SensorStream(Generic[R]):
                 return True
             epoch, newest = matched.pivot.item.epoch, self._newest
             is_overtaken = newest is not None and newest[0] == epoch and matched.pivot.time_ns <= newest[1]
-            reason = _OVERTAKEN if is_overtaken or epoch != self._intake.epoch else reason
+            set_back_ns = self._watch.set_back_ns
+            is_of_before = set_back_ns is not None and matched.pivot.item.received_ns < set_back_ns
+            reason = _OVERTAKEN if is_overtaken or is_of_before or epoch != self._intake.epoch else reason
             if not reason:
                 return False
             self._ledger.settle(job.matched, "stale")
@@ -286,9 +288,12 @@ class SensorStream(Generic[R]):
         return True
 
     def _too_old(self, job: _Job) -> str:
-        """Why a set is too old now; empty when it is not."""
-        deadline_ns = self._options.deadline_ns
-        if deadline_ns is None or self._clock.now_ns() - job.matched.pivot.time_ns <= deadline_ns:
+        """Why a set is too old now; empty when it is not.
+
+        It is as old as its stamp says, and no younger than the time since it came: a stamp may be ahead of the clock.
+        """
+        deadline_ns, pivot = self._options.deadline_ns, job.matched.pivot
+        if deadline_ns is None or self._clock.now_ns() - min(pivot.time_ns, pivot.item.now_ns) <= deadline_ns:
             return ""
         return f"set older than the deadline of {deadline_ns / 1e6:g} ms"
 

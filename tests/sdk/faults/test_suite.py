@@ -28,6 +28,13 @@ def test_sixty_scenarios_hold_every_invariant(bench: Bench) -> None:
     assert {row.fault for row in report.rows} == {*FAULTS, "all"}
 
 
+@pytest.mark.parametrize("number", [458, 830, 5154, 5298])
+def test_scenarios_that_have_found_something_hold(bench: Bench, number: int) -> None:
+    """Two sets that closed at once; sweeps that waited while the clock was set back by less than a second."""
+    [judged] = run_suite([number], bench)
+    assert not judged.violations
+
+
 @pytest.mark.slow
 def test_a_thousand_scenarios_hold_every_invariant(bench: Bench) -> None:
     report = report_from(bench, 0, 1000)
