@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from understudy.diagnosis_findings import Finding
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.findings import Finding
+from understudy.diagnosis.vehicle import Vehicle
 from understudy_ros.doctor_graph import Graph, opened_graph
 from understudy_ros.doctor_heard import Heard
 from understudy_ros.doctor_judgement import Seen, topic_findings

@@ -9,8 +9,8 @@ from typing import Any
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.serialization import deserialize_message
 
-from understudy.diagnosis_dds import profile_variable, shipped_profile
-from understudy.diagnosis_findings import Finding, missing, ok, warn
+from understudy.diagnosis.dds import profile_variable, shipped_profile
+from understudy.diagnosis.findings import Finding, missing, ok, warn
 from understudy.errors import UnderstudyError
 from understudy.messages.clouds import cloud_from_message
 from understudy.messages.images import image_from_message

@@ -12,8 +12,8 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from understudy.diagnosis_findings import Finding, Purpose, missing, ok, unknown, warn
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.findings import Finding, Purpose, missing, ok, unknown, warn
+from understudy.diagnosis.vehicle import Vehicle
 from understudy.errors import GeometryError, InputError
 from understudy.messages.frame_tree import FrameTree
 from understudy.messages.headers import BASE_FRAME

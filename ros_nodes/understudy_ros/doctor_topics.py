@@ -9,8 +9,8 @@ from typing import Any
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
-from understudy.diagnosis_findings import Finding, Purpose, missing, ok, warn
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.findings import Finding, Purpose, missing, ok, warn
+from understudy.diagnosis.vehicle import Vehicle
 from understudy.errors import InputError, UnderstudyError
 from understudy.rig import Camera, Lidar, Rig
 from understudy_ros.parameters import CAMERA_PARAMETERS, LIDAR_PARAMETERS, Declared, described, named_cameras

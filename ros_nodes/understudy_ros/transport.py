@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from understudy.diagnosis_dds import (
+from understudy.diagnosis.dds import (
     DdsProfile,
     profile_in_use,
     profile_variable,

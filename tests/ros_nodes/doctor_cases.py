@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.ros_nodes.processes import NodeProcess
-from understudy.diagnosis_findings import Finding
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.findings import Finding
+from understudy.diagnosis.vehicle import Vehicle
 from understudy.testing import simple_rig
 from understudy_ros.doctor import look
 

@@ -18,9 +18,9 @@ from rclpy.serialization import serialize_message
 
 from tests.ros_nodes.doctor_cases import SIMPLE, Drivers, about, patient_look, says, started_drivers
 from understudy.configuration import write_yaml
-from understudy.diagnosis_dds import NEW_VARIABLE, OLD_VARIABLE, PROFILE_NAME
-from understudy.diagnosis_findings import Finding
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.dds import NEW_VARIABLE, OLD_VARIABLE, PROFILE_NAME
+from understudy.diagnosis.findings import Finding
+from understudy.diagnosis.vehicle import Vehicle
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import header_message
 from understudy.rig import Rig

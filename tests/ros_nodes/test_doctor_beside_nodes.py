@@ -18,8 +18,8 @@ from tests.ros_nodes.doctor_cases import SIMPLE, Drivers, about, patient_look, s
 from tests.ros_nodes.observer import Observer
 from tests.ros_nodes.processes import Nodes
 from understudy.configuration import write_yaml
-from understudy.diagnosis_findings import Finding
-from understudy.diagnosis_vehicle import Vehicle
+from understudy.diagnosis.findings import Finding
+from understudy.diagnosis.vehicle import Vehicle
 from understudy.messages.transforms import rig_transforms_message
 from understudy.rig import Rig
 from understudy.testing import simple_rig, tiny_bundle

@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection3D, Detection3DArray
 
 from tests.ros_nodes.observer import Observer
 from tests.ros_nodes.processes import NodeProcess, Nodes
-from understudy.diagnosis_dds import (
+from understudy.diagnosis.dds import (
     DEFAULT_SEGMENT_BYTES,
     NEW_VARIABLE,
     OLD_VARIABLE,

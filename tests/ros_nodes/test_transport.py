@@ -15,7 +15,7 @@ from sensor_msgs.msg import PointCloud2
 
 from tests.ros_nodes.doctor_cases import Drivers, started_drivers
 from tests.ros_nodes.observer import Observer
-from understudy.diagnosis_dds import (
+from understudy.diagnosis.dds import (
     DEFAULT_SEGMENT_BYTES,
     NEW_VARIABLE,
     OLD_VARIABLE,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy import cli, diagnosis_dds
-from understudy.diagnosis_dds import (
+from understudy import cli
+from understudy.diagnosis.dds import (
     DEFAULT_SEGMENT_BYTES,
     NEW_VARIABLE,
     OLD_VARIABLE,
@@ -19,10 +19,10 @@ from understudy.diagnosis_dds import (
     read_profile,
     shipped_profile,
 )
-from understudy.diagnosis_findings import Finding, findings_text, lacking, missing, ok, unknown, warn
-from understudy.diagnosis_machine import clock, disk, governor, gpu, machine_findings, memory, power_mode
-from understudy.diagnosis_probe import ask
-from understudy.diagnosis_ros_setup import (
+from understudy.diagnosis.findings import Finding, findings_text, lacking, missing, ok, unknown, warn
+from understudy.diagnosis.machine import clock, disk, governor, gpu, machine_findings, memory, power_mode
+from understudy.diagnosis.probe import ask
+from understudy.diagnosis.ros_setup import (
     dds_profile,
     distribution,
     middleware,
@@ -30,7 +30,7 @@ from understudy.diagnosis_ros_setup import (
     ros_setup_findings,
     shared_memory,
 )
-from understudy.diagnosis_vehicle import Vehicle, parted, read_parameters, vehicle_findings
+from understudy.diagnosis.vehicle import Vehicle, parted, read_parameters, vehicle_findings
 from understudy.errors import InputError
 from understudy.testing import simple_rig
 
@@ -168,7 +168,7 @@ class TestRosSetup:
         assert dds_profile({"RMW_IMPLEMENTATION": "rmw_zenoh_cpp"}).state == "ok"
 
     def test_shared_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(diagnosis_dds, "SHARED_MEMORY", tmp_path / "gone")
+        monkeypatch.setattr("understudy.diagnosis.dds.SHARED_MEMORY", tmp_path / "gone")
         assert shared_memory().state == "unknown"
 
     def test_receive_buffers(self, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ class TestParametersFile:
 
 PLUGIN = """
 import os, time
-from understudy.diagnosis_findings import ok
+from understudy.diagnosis.findings import ok
 def look(vehicle):
     yield ok("heard", f"{vehicle.seconds:g} s")
     DEED
@@ -281,7 +281,7 @@ class TestLook:
     )
     def test_that_ends_or_hangs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, reason: str) -> None:
         if "sleep" in deed:
-            monkeypatch.setattr("understudy.diagnosis_vehicle._MARGIN_S", 3.0)
+            monkeypatch.setattr("understudy.diagnosis.vehicle._MARGIN_S", 3.0)
         [finding] = self.found(tmp_path, monkeypatch, deed)
         assert finding.state == "unknown"
         assert reason in finding.seen

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from understudy.diagnosis_findings import Finding, Purpose
-    from understudy.diagnosis_vehicle import Vehicle
+    from understudy.diagnosis.findings import Finding, Purpose
+    from understudy.diagnosis.vehicle import Vehicle
 
 
 class Wanted(str, Enum):
@@ -37,11 +37,11 @@ def doctor(
 
     Returns 1 when something is missing that was asked for with --for, --rig or --params; 0 otherwise.
     """
-    from understudy.diagnosis import diagnose
-    from understudy.diagnosis_findings import findings_text, lacking
-    from understudy.diagnosis_machine import machine_findings
-    from understudy.diagnosis_ros_setup import ros_setup_findings
-    from understudy.diagnosis_vehicle import vehicle_findings
+    from understudy.diagnosis.card import diagnose
+    from understudy.diagnosis.findings import findings_text, lacking
+    from understudy.diagnosis.machine import machine_findings
+    from understudy.diagnosis.ros_setup import ros_setup_findings
+    from understudy.diagnosis.vehicle import vehicle_findings
 
     vehicle = _vehicle(rig, params, wanted, remap, namespace, hz, seconds)
     is_named = rig is not None or params is not None
@@ -74,7 +74,7 @@ def _vehicle(
     seconds: float,
 ) -> Vehicle:
     from understudy.configuration import check_config
-    from understudy.diagnosis_vehicle import Vehicle, parted, read_parameters
+    from understudy.diagnosis.vehicle import Vehicle, parted, read_parameters
     from understudy.rig import read_rig
 
     parameters = read_parameters(params) if params else {}

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from understudy.diagnosis import version_of
-from understudy.diagnosis_dds import (
+from understudy.diagnosis.card import version_of
+from understudy.diagnosis.dds import (
     DEFAULT_SEGMENT_BYTES,
     NEW_VARIABLE,
     OLD_VARIABLE,
@@ -19,9 +19,9 @@ from understudy.diagnosis_dds import (
     shared_memory_bytes,
     shipped_profile,
 )
-from understudy.diagnosis_findings import Finding, Purpose, missing, ok, unknown, warn
-from understudy.diagnosis_machine import ROOT
-from understudy.diagnosis_probe import file_number
+from understudy.diagnosis.findings import Finding, Purpose, missing, ok, unknown, warn
+from understudy.diagnosis.machine import ROOT
+from understudy.diagnosis.probe import file_number
 
 _NODES: tuple[Purpose, ...] = ("lidar", "fusion")
 _FUSION: tuple[Purpose, ...] = ("fusion",)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from understudy.diagnosis_findings import Finding, unknown
-from understudy.diagnosis_vehicle import Look, Report, Vehicle, plugins
+from understudy.diagnosis.findings import Finding, unknown
+from understudy.diagnosis.vehicle import Look, Report, Vehicle, plugins
 from understudy.errors import UnderstudyError
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from understudy.configuration import Config, read_yaml
-from understudy.diagnosis_findings import Finding, Purpose, unknown
+from understudy.diagnosis.findings import Finding, Purpose, unknown
 from understudy.errors import InputError
 from understudy.rig import Rig
 
@@ -111,7 +111,7 @@ def vehicle_findings(vehicle: Vehicle) -> list[Finding]:
 
 def _run(vehicle: Vehicle, report: Path) -> str:
     """Why there is no report; empty when there should be one."""
-    command = [sys.executable, "-m", "understudy.diagnosis_look", str(report)]
+    command = [sys.executable, "-m", "understudy.diagnosis.look", str(report)]
     longest_s = vehicle.seconds + _MARGIN_S
     try:
         done = subprocess.run(

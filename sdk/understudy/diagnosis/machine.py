@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from understudy.diagnosis_findings import Finding, Purpose, missing, ok, unknown, warn
-from understudy.diagnosis_probe import ask, file_text, first_line
+from understudy.diagnosis.findings import Finding, Purpose, missing, ok, unknown, warn
+from understudy.diagnosis.probe import ask, file_text, first_line
 
 ROOT = Path("/")
 _TEGRA_DEVICES = ("dev/nvhost-gpu", "dev/nvhost-ctrl-gpu", "dev/nvgpu/igpu0/ctrl", "dev/nvmap")
@@ -68,7 +68,7 @@ def _tegra(root: Path, release: str) -> Finding:
 
 def tensorrt() -> Finding:
     """Either TensorRT, found and not loaded: loading one that does not fit can end the process."""
-    from understudy.diagnosis import version_of
+    from understudy.diagnosis.card import version_of
 
     found = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name) is not None]
     if not found:
