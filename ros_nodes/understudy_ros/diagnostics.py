@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -187,9 +186,3 @@ def _sensor_values(name: str, sensor: SensorStatus) -> dict[str, str]:
 
 def _ms(duration_ns: int) -> str:
     return f"{duration_ns / 1e6:.1f}"
-
-
-def is_at_fault(status: Any, name: str) -> bool:
-    """Whether a `diagnostic_msgs/DiagnosticStatus` of a node of ours names somebody."""
-    named = next((pair.value for pair in status.values if pair.key == "at_fault"), "")
-    return name in named.split(", ")

@@ -283,7 +283,7 @@ class StudentNode(LifecycleNode):
             self._state,
             self._refusal,
             student.description if student is not None else "",
-            self._complaints,
+            tuple(filter(None, (*self._complaints, self._transforms.trouble))),
             tuple(self._pending),
             contradictions,
             warn_only=watch is not None and not any(watch.refusal(name) for name in contradictions),
