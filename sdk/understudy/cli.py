@@ -23,7 +23,8 @@ from understudy.errors import UnderstudyError
 GROUP = "understudy.commands"
 CHAIN = (
     *("scenes", "dataset", "train", "distill", "evaluate", "score", "export", "quantize", "pack", "compile"),
-    *("inspect", "compare", "record", "replay", "annotate", "faults", "latency", "ledger", "report", "rig", "doctor"),
+    *("inspect", "keygen", "sign", "verify", "autoware", "compare", "record", "replay", "annotate", "faults"),
+    *("latency", "ledger", "report", "rig", "doctor"),
 )
 """The order in which verbs are listed: the order in which a student is made."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -122,14 +122,22 @@ class Pipeline(Closing):
 
 
 def open_pipeline(
-    bundle_path: Path, rig: Rig, precision: Precision | None = None, threads: int = 1, lidar: str | None = None
+    bundle_path: Path,
+    rig: Rig,
+    precision: Precision | None = None,
+    threads: int = 1,
+    lidar: str | None = None,
+    *,
+    trusted_keys: Path | None = None,
 ) -> Pipeline:
     """Bundle and rig to a pipeline on this CPU; the default precision is the fastest the bundle has.
+
+    `trusted_keys` is what `open_bundle` makes of it: public keys of which one must have signed the bundle.
 
     Raises:
         UnderstudyError: when bundle, rig and runtime do not fit together.
     """
-    bundle = open_bundle(bundle_path)
+    bundle = open_bundle(bundle_path, trusted_keys=trusted_keys)
     engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
     return Pipeline(bundle.manifest, engine, rig, lidar=lidar)
 

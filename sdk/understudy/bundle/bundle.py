@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from understudy.bundle.archives import extracted, is_archive
+from understudy.bundle.checksums import refuse_changed_manifest, write_checksums
 from understudy.bundle.manifest import (
     SCHEMA_VERSION,
     Contract,
@@ -20,13 +21,14 @@ from understudy.bundle.manifest import (
     Tensor,
     Tolerance,
 )
+from understudy.bundle.names import CHECKSUMS, ENGINES, SIGNATURE
+from understudy.bundle.names import MANIFEST as MANIFEST
 from understudy.bundle.signature import refuse_unless_signature
+from understudy.bundle.signing import refuse_unless_signed, signer_of, trusted_key
 from understudy.configuration import check_config, file_sha256, read_yaml, write_yaml
 from understudy.errors import BundleError, InputError
 
-MANIFEST = "manifest.yaml"
-ENGINES = "engines"
-_OWN = (MANIFEST, ENGINES)
+_OWN = (MANIFEST, SIGNATURE, CHECKSUMS, ENGINES)
 _PACK_AGAIN = "pack it again"
 _CPU_ORDER: tuple[Precision, ...] = ("uint8", "fp32")
 
@@ -39,11 +41,22 @@ class Bundle:
         folder: where its files are (the extraction folder when it came as a zip).
         manifest: what the student is and expects.
         fingerprint: SHA-256 of the manifest's bytes, which names every file's hash.
+        archive: the single file it came from, if it did.
+        signed_by: short name of the key that signed it; empty when it is not signed.
+        is_trusted: whether that signature was asked for and verified.
     """
 
     folder: Path
     manifest: Manifest
     fingerprint: str
+    archive: Path | None = None
+    signed_by: str = ""
+    is_trusted: bool = False
+
+    @property
+    def source(self) -> Path:
+        """The folder or single file that the user knows it by."""
+        return self.archive or self.folder
 
     def file(self, name: str) -> Path:
         """Path of a file the manifest lists.
@@ -93,35 +106,56 @@ class PackedModel:
     ir_version: int
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Opens a bundle folder or its zip, after checking schema and every hash.
+def open_bundle(path: Path, *, trusted_keys: Path | None = None) -> Bundle:
+    """Opens a bundle folder or its zip, after checking schema, every hash and, where keys are named, the signature.
+
+    Args:
+        path: folder or single file.
+        trusted_keys: PEM file of the public keys of which one must have signed it; left out, the one that the
+            environment variable `UNDERSTUDY_TRUSTED_KEY` names, and where that is unset or empty, anyone's will do.
 
     Raises:
-        BundleError: when it is missing, damaged or of another schema, naming file, found, wanted and remedy.
+        BundleError: when it is missing, damaged, of another schema or not signed by whom it must be, naming file,
+            found, wanted and remedy.
     """
+    return _opened(path, trusted_key(trusted_keys))
+
+
+def open_anyones_bundle(path: Path) -> Bundle:
+    """As `open_bundle`, whatever the environment asks for: for whoever is about to sign it or judge its signature."""
+    return _opened(path, None)
+
+
+def _opened(path: Path, trusted_keys: Path | None) -> Bundle:
     path = Path(path)
     if not path.exists():
         raise BundleError(
             f"{path}", found="nothing there", wanted="a bundle folder or its zip", remedy="check the path"
         )
     try:
-        return _verified(path)
+        return _verified(path, trusted_keys)
     except OSError as error:
         what, found = str(error.filename or path), error.strerror or str(error)
         raise BundleError(what, found=found, remedy="check the path, its permissions and the space left") from error
 
 
-def _verified(path: Path) -> Bundle:
-    folder = extracted(path) if is_archive(path) else path
+def _verified(path: Path, trusted_keys: Path | None) -> Bundle:
+    archive = path if is_archive(path) else None
+    folder = extracted(archive) if archive else path
     manifest_path = folder / MANIFEST
     if not manifest_path.is_file():
         raise BundleError(
             f"{path}", found=f"no {MANIFEST}", wanted="a bundle", remedy="make one with `understudy pack`"
         )
+    if trusted_keys is not None:
+        refuse_unless_signed(folder, trusted_keys, path)
     manifest = _read_manifest(manifest_path)
+    _refuse_outside(folder, manifest)
+    refuse_changed_manifest(folder, path)
     for name, wanted in manifest.files.items():
         _verify(folder, name, wanted)
-    return Bundle(folder, manifest, file_sha256(manifest_path))
+    signed_by = signer_of(folder, path)
+    return Bundle(folder, manifest, file_sha256(manifest_path), archive, signed_by, trusted_keys is not None)
 
 
 def write_bundle(
@@ -159,10 +193,11 @@ def write_bundle(
             ledger=dict(ledger or {}),
         )
         write_yaml(staging / MANIFEST, manifest)
+        write_checksums(staging)
         _replace(folder, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return open_bundle(folder)
+    return open_anyones_bundle(folder)
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -181,10 +216,14 @@ def _read_manifest(path: Path) -> Manifest:
     return check_config(values, Manifest, str(path), BundleError)
 
 
+def _refuse_outside(folder: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        if _leaves_folder(name) or (folder / name).is_symlink():
+            raise BundleError(f"{folder}: {name}", found="a path that leaves the bundle", wanted="a file inside it")
+
+
 def _verify(folder: Path, name: str, wanted: str) -> None:
     path = folder / name
-    if _leaves_folder(name) or path.is_symlink():
-        raise BundleError(f"{folder}: {name}", found="a path that leaves the bundle", wanted="a file inside it")
     if not path.is_file():
         raise BundleError(f"{path}", found="missing", wanted=f"sha256 {wanted[:12]}", remedy=_PACK_AGAIN)
     found = file_sha256(path)

@@ -8,6 +8,9 @@ from typing import Any
 
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Manifest, Tensor
+from understudy.bundle.names import CHECKSUMS
+from understudy.bundle.signing import trusted_key
+from understudy.bundle.verifying import signature_line
 from understudy.cards import card, megabytes
 from understudy.engines.attestation import describe
 from understudy.engines.engine_key import EngineRecord, attestation_of, known_engines
@@ -21,20 +24,21 @@ def bundle_card(bundle: Bundle) -> str:
     """The card of a verified bundle."""
     manifest = bundle.manifest
     rows = [
-        ("folder", str(bundle.folder)),
+        _place(bundle),
         ("task", f"{manifest.task}, schema {manifest.schema_version}, fingerprint {bundle.fingerprint[:12]}"),
         ("classes", ", ".join(f"{entry.name} >= {entry.score_threshold:g}" for entry in manifest.classes)),
         ("grid", _grid(manifest)),
         ("input", _input(manifest)),
         ("tensors in", _tensors(manifest.inputs)),
         ("tensors out", _tensors(manifest.outputs)),
+        ("signature", signature_line(bundle, trusted_key(None) if bundle.is_trusted else None)),
         *_labeled("models", _models(bundle)),
         *_labeled("engines", _engines(bundle)),
         *_labeled("tolerances", _tolerances(manifest)),
         *_labeled("made from", _fingerprints(manifest)),
         *_labeled("ledger", _ledger(manifest.ledger)),
     ]
-    return card(f"bundle {manifest.name}: every hash verified", rows)
+    return card(f"bundle {manifest.name}: {_verified(bundle)}", rows)
 
 
 def engine_line(record: EngineRecord) -> str:
@@ -67,6 +71,19 @@ def precision_tables(bundle: Bundle) -> Iterator[str]:
         if attestation is not None:
             yield f"\n{record.target} {record.precision}, {record.library}"
             yield from describe(attestation)
+
+
+def _verified(bundle: Bundle) -> str:
+    if not (bundle.folder / CHECKSUMS).is_file():
+        return f"models verified, the manifest not: no {CHECKSUMS}"
+    is_damaged = any(known.state == "damaged" for known in known_engines(bundle))
+    return "manifest and models verified, AN ENGINE IS DAMAGED" if is_damaged else "every hash verified"
+
+
+def _place(bundle: Bundle) -> Row:
+    if bundle.archive is None:
+        return ("folder", str(bundle.folder))
+    return ("single file", f"{bundle.archive}, {megabytes(bundle.archive.stat().st_size)}")
 
 
 def _labeled(label: str, values: Iterator[str]) -> list[Row]:
@@ -126,4 +143,10 @@ def _ledger(ledger: Mapping[str, Any]) -> Iterator[str]:
         if count == _LEDGER_ROWS:
             yield f"... and {len(ledger) - count} more entries"
             return
-        yield f"{name}: {value if isinstance(value, (str, int, float)) else json.dumps(value)}"
+        yield f"{name}: {_readable(value)}"
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, dict) and all(isinstance(part, (str, int, float)) for part in value.values()):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value) if isinstance(value, (str, int, float)) else json.dumps(value)

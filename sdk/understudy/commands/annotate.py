@@ -9,6 +9,7 @@ import typer
 
 from understudy import progress
 from understudy.cli import needs
+from understudy.commands.trust import REQUIRE_SIGNATURE
 from understudy.errors import InputError
 
 
@@ -38,6 +39,7 @@ def annotate(
     extend: bool = typer.Option(False, "--extend", help="Bags were added or replaced: keep what is finished."),
     bags: bool = typer.Option(False, "--bags", help="Also write the detections as rosbag2 folders."),
     ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where a bag's /tf_static differs."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Run a network over many bags and data sets; killed and started again, it goes on where it was."""
     from understudy.configuration import check_config

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from understudy import progress
+from understudy.commands.trust import REQUIRE_SIGNATURE
 
 
 def compare(
@@ -18,6 +19,7 @@ def compare(
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
     json_path: Path | None = typer.Option(None, "--json", help="Write the full record there."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Compare every form of the student, box against box; exit 1 names the first that departs."""
     from understudy.bundle.bundle import open_bundle

@@ -8,6 +8,7 @@ from typing import Literal
 import typer
 
 from understudy import progress
+from understudy.commands.trust import REQUIRE_SIGNATURE
 from understudy.errors import InputError
 
 
@@ -31,6 +32,7 @@ def evaluate(
         "--classes",
         help="Classes of the data set: understudy, official, or a YAML file with a map, as in a recipe.",
     ),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Score a student or teacher: average precision from above and in 3D, by class and range."""
     from understudy.configuration import refuse_unlikely_json

@@ -8,6 +8,7 @@ from typing import Literal
 import typer
 
 from understudy import progress
+from understudy.commands.trust import REQUIRE_SIGNATURE
 
 
 def latency(
@@ -25,6 +26,7 @@ def latency(
     ),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
     json_path: Path | None = typer.Option(None, "--json", help="Write the record with every sample there."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Time prepare, engine and boxes on real frames: percentiles, with clocks and load in the record."""
     from understudy.bundle.bundle import open_bundle

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from understudy.cli import needs
+from understudy.commands.trust import REQUIRE_SIGNATURE
 from understudy.errors import BagError, InputError
 
 
@@ -74,6 +75,7 @@ def replay(
     evaluate: bool = typer.Option(False, "--evaluate", help="Average precision, where the bag holds labels."),
     labels_topic: str = typer.Option("/labels/boxes", "--labels-topic", help="Detection3DArray to evaluate with."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a bag of results that is there."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Replay a bag through a student, by the same code as on the vehicle, into a bag of detections and markers."""
     from understudy.bundle.manifest import precision_named

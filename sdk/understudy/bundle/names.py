@@ -1,0 +1,6 @@
+"""Names of the files in a bundle that are no models."""
+
+MANIFEST = "manifest.yaml"
+SIGNATURE = "manifest.sig"
+CHECKSUMS = "checksums.sha256"
+ENGINES = "engines"
