@@ -1,4 +1,4 @@
-"""`understudy pack`, `compile`, `inspect`: making a bundle, making it ready, reading it."""
+"""`understudy pack`, `compile`: making a bundle, making it ready."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from understudy.cli import needs
-from understudy.errors import InputError
+from understudy.commands.trust import REQUIRE_SIGNATURE
 
 
 @needs("onnx", extra="calibration")
@@ -30,7 +30,7 @@ def pack(
 
 
 def compile_engines(
-    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder."),
+    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder, or a single file: engines go into it."),
     target: str = typer.Option(
         "cpu", "--target", help="cpu; rtx-sm75 .. rtx-sm120, rtx (SM80 to SM120 in one); orin, thor, this; or all."
     ),
@@ -41,34 +41,21 @@ def compile_engines(
         None, "--timing-cache", help="File that keeps kernel times between builds on this GPU."
     ),
     build_only: bool = typer.Option(False, "--build-only", help="Do not open and run what was built here."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Make a bundle ready for its target: a CPU session proved, or an engine built; orin, thor, this: on that GPU."""
     from understudy.bundle.bundle import open_bundle
     from understudy.bundle.card import engine_line
     from understudy.bundle.manifest import precision_named
+    from understudy.bundle.single_file import writable
     from understudy.engines.compiling import compile_bundle
     from understudy.engines.tensorrt_builder import BuildSettings
     from understudy.progress import PhaseBars
 
-    if path.is_file():
-        raise InputError(f"{path}", found="a file", wanted="a bundle folder", remedy="unzip it; engines live inside it")
+    open_bundle(path)
     chosen = precision_named(precision) if precision else None
-    with PhaseBars() as bars:
+    with PhaseBars() as bars, writable(path) as folder:
         settings = BuildSettings(timing_cache, build_only, bars)
-        done = list(compile_bundle(open_bundle(path), target, chosen, settings))
+        done = list(compile_bundle(open_bundle(folder), target, chosen, settings))
     for compiled in done:
         typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
-
-
-def inspect(
-    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder or its zip."),
-    precisions: bool = typer.Option(False, "--precisions", help="Also the precision of each layer, engine by engine."),
-) -> None:
-    """Show what a bundle holds and expects, after checking every hash."""
-    from understudy.bundle.bundle import open_bundle
-    from understudy.bundle.card import bundle_card, precision_tables
-
-    bundle = open_bundle(path)
-    typer.echo(bundle_card(bundle))
-    if precisions:
-        typer.echo("\n".join(precision_tables(bundle)))

@@ -49,16 +49,19 @@ class OnnxRuntimeEngine(Closing):
         model: the ONNX file.
         threads: threads within an operator; 1 gives the same bits on every machine of one kind.
         provider: where it runs. ONNX Runtime falls back silently; here a fallback is an error.
+        profile: how the file begins in which each node's times are written; they are not measured when left out.
 
     Raises:
         EngineError: when ONNX Runtime is missing, refuses the file, or would run elsewhere than asked.
     """
 
-    def __init__(self, model: Path, *, threads: int = 1, provider: Provider = "cpu") -> None:
+    def __init__(
+        self, model: Path, *, threads: int = 1, provider: Provider = "cpu", profile: Path | None = None
+    ) -> None:
         if not 1 <= threads <= _MOST_THREADS:
             raise EngineError("threads", found=threads, wanted=f"1 or more, up to {_MOST_THREADS}")
         runtime = _import_onnxruntime()
-        self._session = _open_session(runtime, model, threads, provider)
+        self._session = _open_session(runtime, model, _session_options(runtime, threads, profile), provider)
         _refuse_fallback(self._session.get_providers(), provider)
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
@@ -95,6 +98,10 @@ class OnnxRuntimeEngine(Closing):
             raise EngineError("onnxruntime run", found=_first_line(error)) from error
         return dict(zip(self._output_names, values, strict=True))
 
+    def end_profile(self) -> Path:
+        """Ends measuring nodes; the JSON file with all runs so far. Only once, and only when asked for at opening."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Frees the session; further calls are an error. Closing twice is harmless."""
         self._session = None
@@ -125,7 +132,7 @@ def _import_onnxruntime() -> ModuleType:
     return cast(ModuleType, onnxruntime)
 
 
-def _open_session(runtime: ModuleType, model: Path, threads: int, provider: Provider) -> Any:
+def _open_session(runtime: ModuleType, model: Path, options: Any, provider: Provider) -> Any:
     if not model.is_file():
         raise EngineError(f"{model}", found="no such file", wanted="an ONNX file")
     wanted = _PROVIDERS[provider]
@@ -137,12 +144,12 @@ def _open_session(runtime: ModuleType, model: Path, threads: int, provider: Prov
             remedy="pip uninstall onnxruntime, then pip install 'understudy[gpu]'",
         )
     try:
-        return runtime.InferenceSession(str(model), _session_options(runtime, threads), providers=list(wanted))
+        return runtime.InferenceSession(str(model), options, providers=list(wanted))
     except Exception as error:  # see __call__
         raise EngineError(f"{model}", found=_first_line(error), wanted="a model ONNX Runtime accepts") from error
 
 
-def _session_options(runtime: ModuleType, threads: int) -> Any:
+def _session_options(runtime: ModuleType, threads: int, profile: Path | None) -> Any:
     """Options of every session.
 
     Memory patterns are off: they are cached per input shape, and every sweep has another number of points.
@@ -155,6 +162,9 @@ def _session_options(runtime: ModuleType, threads: int) -> Any:
     options.use_deterministic_compute = True
     options.enable_mem_pattern = False
     options.log_severity_level = _ERRORS_ONLY
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if may_saturate_uint8():
         options.add_session_config_entry(*_EXACT_UINT8)
     return options

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from understudy.closing import Closing
 from understudy.engines.engine import Arrays, TensorSpec, check_feeds
 from understudy.errors import EngineError
+from understudy.layers.profiles import NodeTime
 
 _MOST_THREADS = 1024
 _PRECISION = "INFERENCE_PRECISION_HINT"
@@ -30,12 +31,13 @@ class OpenVinoEngine(Closing):
     Args:
         model: the ONNX file.
         threads: threads within an operator.
+        profile: whether to measure each node's time.
 
     Raises:
         EngineError: when OpenVINO is missing, refuses the file, or would compute in less than was asked for.
     """
 
-    def __init__(self, model: Path, *, threads: int = 1) -> None:
+    def __init__(self, model: Path, *, threads: int = 1, profile: bool = False) -> None:
         if not 1 <= threads <= _MOST_THREADS:
             raise EngineError("threads", found=threads, wanted=f"1 or more, up to {_MOST_THREADS}")
         if not model.is_file():
@@ -44,13 +46,14 @@ class OpenVinoEngine(Closing):
         try:
             core = openvino.Core()
             network = core.read_model(str(model))
-            compiled = core.compile_model(network, "CPU", _settings(openvino, threads))
+            compiled = core.compile_model(network, "CPU", _settings(openvino, threads, profile))
         except Exception as error:  # OpenVINO raises RuntimeError for all of it
             raise EngineError(f"{model}: openvino", found=_last_line(error), wanted="a graph it takes") from error
         _refuse_less_precision(model, openvino, compiled)
         self._inputs = tuple(_spec(port, port.get_any_name()) for port in network.inputs)
         self._outputs = tuple(_output_spec(result) for result in network.get_results())
         self._request = compiled.create_infer_request()
+        self._sources = _sources(compiled) if profile else {}
         self._description = f"openvino {openvino.__version__.split('-')[0]}, cpu, {threads} thread{'s' * (threads > 1)}"
 
     @property
@@ -83,6 +86,20 @@ class OpenVinoEngine(Closing):
             raise EngineError("openvino run", found=_last_line(error)) from error
         return {spec.name: np.array(values[index]) for index, spec in enumerate(self._outputs)}
 
+    def last_profile(self) -> tuple[NodeTime, ...]:
+        """The nodes of the last run, when it was opened to measure them; what was computed beforehand is left out."""
+        return tuple(
+            NodeTime(
+                node.node_name,
+                node.node_type,
+                (node.real_time.total_seconds() * 1e3,),
+                self._sources.get(node.node_name, ()),
+                node.exec_type,
+            )
+            for node in self._request.get_profiling_info()
+            if node.status == node.Status.EXECUTED
+        )
+
     def close(self) -> None:
         """Frees the network; further calls are an error. Closing twice is harmless."""
         self._request = None
@@ -104,13 +121,23 @@ def _import_openvino() -> ModuleType:
     return cast(ModuleType, openvino)
 
 
-def _settings(openvino: ModuleType, threads: int) -> dict[str, Any]:
+def _settings(openvino: ModuleType, threads: int, profile: bool) -> dict[str, Any]:
     return {
+        "PERF_COUNT": profile,
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # a vehicle's other processes are not ours to push aside
         _PRECISION: openvino.Type.f32,
+    }
+
+
+def _sources(compiled: Any) -> dict[str, tuple[str, ...]]:
+    """By node of the compiled network: the nodes of the file that it was made from."""
+    return {
+        node.get_friendly_name(): tuple(node.get_rt_info()["originalLayersNames"].astype(str).split(","))
+        for node in compiled.get_runtime_model().get_ops()
+        if "originalLayersNames" in node.get_rt_info()
     }
 
 

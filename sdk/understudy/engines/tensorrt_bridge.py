@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -194,6 +194,21 @@ def new_logger(trt: ModuleType) -> Any:
                 self.messages.append(message)
 
     return Log()
+
+
+def layer_profiler(trt: ModuleType, report: Callable[[str, float], None]) -> Any:
+    """An `IProfiler` that passes on what TensorRT reports after each run: a layer's name and its milliseconds."""
+
+    class Reporting(trt.IProfiler):  # type: ignore[name-defined, misc]
+        """TensorRT calls it once for each layer."""
+
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            report(layer_name, ms)
+
+    return Reporting()
 
 
 def _network_flags(trt: ModuleType) -> int:

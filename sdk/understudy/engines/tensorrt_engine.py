@@ -18,7 +18,7 @@ from understudy.closing import Closing
 from understudy.engines.cuda_runtime import Cuda, PinnedArray
 from understudy.engines.device_arrays import DeviceArray, device_array, is_on_device
 from understudy.engines.engine import TensorSpec, check_feeds
-from understudy.engines.tensorrt_bridge import DTYPES, Library, load, new_logger, text_of
+from understudy.engines.tensorrt_bridge import DTYPES, Library, layer_profiler, load, new_logger, text_of
 from understudy.errors import EngineError
 
 MOST_GRAPHS = 32
@@ -67,7 +67,7 @@ class TensorRtEngine(Closing):
         self._cuda = cuda or Cuda()
         self._device = self._cuda.device()
         self._undo: list[Callable[[], None]] = []
-        trt = load(library)
+        trt = self._trt = load(library)
         self._log = new_logger(trt)
         runtime = trt.Runtime(self._log)
         engine = runtime.deserialize_cuda_engine(blob)
@@ -123,6 +123,11 @@ class TensorRtEngine(Closing):
             self._launch(shapes)
         self._cuda.wait(self._stream)
         return {name: buffer.view(self._output_shapes[name]).copy() for name, buffer in self._results.items()}
+
+    def report_layers(self, report: Callable[[str, float], None]) -> None:
+        """Has every layer's name and milliseconds reported during each run; runs that are CUDA graphs report none."""
+        self._profiler = layer_profiler(self._trt, report)  # TensorRT does not keep it alive
+        self._context.profiler = self._profiler
 
     def close(self) -> None:
         """Gives all memory back; further calls are an error. Closing twice is harmless."""

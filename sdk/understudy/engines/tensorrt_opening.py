@@ -17,8 +17,10 @@ POINTS_MULTIPLE = 8192
 _STATES = {"stale": "built from another model", "damaged": "its file is missing or was changed"}
 
 
-def open_tensorrt_engine(bundle: Bundle, precision: Precision, cuda: Cuda | None = None) -> TensorRtEngine:
-    """Opens the bundle's engine of a precision for the GPU that is here.
+def open_tensorrt_engine(
+    bundle: Bundle, precision: Precision, cuda: Cuda | None = None, *, graphs: bool = True
+) -> TensorRtEngine:
+    """Opens the bundle's engine of a precision for the GPU that is here; `graphs` as in its options.
 
     Raises:
         EngineError: when there is no driver or GPU, or none of the engines fits: each is named with the reason.
@@ -31,7 +33,7 @@ def open_tensorrt_engine(bundle: Bundle, precision: Precision, cuda: Cuda | None
             continue
         reason = refusal(known, device)
         if not reason:
-            return _opened(bundle, known.record, cuda)
+            return _opened(bundle, known.record, cuda, graphs)
         reasons.append(f"{known.record.file}: {reason}")
     raise EngineError(
         f"{bundle.folder}: {precision} engine for {device.name} ({device.architecture})",
@@ -64,8 +66,8 @@ def library_of(record: EngineRecord) -> Library:
     return "tensorrt_rtx" if record.library.startswith("tensorrt_rtx ") else "tensorrt"
 
 
-def _opened(bundle: Bundle, record: EngineRecord, cuda: Cuda) -> TensorRtEngine:
+def _opened(bundle: Bundle, record: EngineRecord, cuda: Cuda, graphs: bool) -> TensorRtEngine:
     path = bundle.engines_folder / record.file
     takes_points = isinstance(bundle.manifest.input, PointsInput)
-    options = EngineOptions(pad_rows={"points": POINTS_MULTIPLE} if takes_points else None)
+    options = EngineOptions(graphs, pad_rows={"points": POINTS_MULTIPLE} if takes_points else None)
     return TensorRtEngine(path.read_bytes(), library_of(record), options, source=str(path), cuda=cuda)

@@ -1,0 +1,78 @@
+"""The verb `inspect`: what a bundle holds, in which precision its engines compute, where their time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from understudy import progress
+from understudy.bundle.manifest import precision_named
+from understudy.commands.trust import REQUIRE_SIGNATURE
+from understudy.errors import InputError
+
+if TYPE_CHECKING:
+    from understudy.bundle.bundle import Bundle
+    from understudy.layers.measuring import ProfilePlan
+    from understudy.layers.report import LayerReport
+
+
+def inspect(
+    path: Path = typer.Argument(..., metavar="BUNDLE", help="Bundle folder or its zip."),
+    precisions: bool = typer.Option(False, "--precisions", help="Also the precision of each layer, engine by engine."),
+    layers: bool = typer.Option(False, "--layers", help="Time each layer in each precision: why is INT8 not faster?"),
+    data: Path | None = typer.Option(None, "--data", help="With --layers: data set to take a frame of; else made up."),
+    split: str = typer.Option("val", "--split", help="Split of the data set."),
+    lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
+    precision: str = typer.Option("", "--precision", help="With --layers: which to compare with fp32, as int8,uint8."),
+    threads: int = typer.Option(1, "--threads", help="With --layers: threads within an operator."),
+    runtime: Literal["onnxruntime", "openvino", "tensorrt"] = typer.Option(
+        "onnxruntime", "--runtime", help="With --layers: whose profiler; tensorrt times compiled engines, on their GPU."
+    ),
+    target: str = typer.Option("", "--target", help="With --layers: estimate for orin, thor, rtx4060, as orin,thor."),
+    runs: int = typer.Option(20, "--runs", help="With --layers: runs of each model."),
+    rows: int = typer.Option(20, "--rows", help="With --layers: layers shown one by one."),
+    json_path: Path | None = typer.Option(None, "--json", help="With --layers: write everything there."),
+    require_signature: Path | None = REQUIRE_SIGNATURE,
+) -> None:
+    """Show what a bundle holds and expects, after checking every hash."""
+    from understudy.bundle.bundle import open_bundle
+    from understudy.bundle.card import bundle_card, precision_tables
+    from understudy.configuration import write_json
+    from understudy.layers.measuring import ProfilePlan
+    from understudy.layers.table import describe
+
+    if not layers:
+        _refuse_without_layers(data=data, precision=precision, target=target, json=json_path)
+    bundle = open_bundle(path)
+    if not layers:
+        typer.echo(bundle_card(bundle))
+    if precisions:
+        typer.echo("\n".join(precision_tables(bundle)))
+    if layers:
+        report = _inspected(bundle, data, split, lidar, precision, ProfilePlan(runtime, threads, num_runs=runs), target)
+        if json_path is not None:
+            write_json(json_path, report)
+        typer.echo("\n".join(describe(report, rows)))
+
+
+def _refuse_without_layers(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            raise InputError(f"--{name}", found="without --layers", wanted="with it", remedy="add --layers")
+
+
+def _inspected(
+    bundle: Bundle, data: Path | None, split: str, lidar: str | None, precision: str, plan: ProfilePlan, target: str
+) -> LayerReport:
+    from understudy.layers.inspection import inspect_layers, made_up_scene, recorded_scene
+
+    contract = bundle.manifest
+    scene = made_up_scene(contract) if data is None else recorded_scene(contract, data, split, lidar)
+    chosen = [precision_named(name) for name in _listed(precision)]
+    return inspect_layers(bundle, chosen, scene, plan, _listed(target), progress.bar)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
