@@ -133,12 +133,8 @@ class Inputs:
             self._hear("/tf", message_class(TRANSFORMS_TYPE), "/tf", self._push_motion, profile)
 
     def _hear(self, who: str, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
-        def hear(message: Any) -> None:
-            self.unheard.pop(who, None)
-            callback(message)
-
         events = SubscriptionEventCallbacks(incompatible_qos=partial(self._note_incompatible, who))
-        made = self._node.create_subscription(kind, topic, hear, profile, event_callbacks=events)
+        made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
         self._subscriptions.append(made)
         self._profiles[who] = (made.topic_name, profile)
 
