@@ -43,10 +43,10 @@ class DetectionOutputs:
             self._markers = node.create_output(message_class(MARKERS_TYPE), node.value("markers_topic"))
 
     def publish(self, boxes: Boxes, stamp_ns: int) -> None:
-        """Detections first: they are what others wait for."""
+        """Detections first: they are what others wait for. Markers cost more, so they are made while somebody looks."""
         if self._detections is not None:
             self._detections.publish(detections_message(make_message, boxes, stamp_ns))
-        if self._markers is not None:
+        if self._markers is not None and self._markers.get_subscription_count():
             self._markers.publish(markers_message(make_message, boxes, stamp_ns))
 
 
