@@ -10,6 +10,7 @@ from typing import Any, Literal
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 
+from understudy.engines.opening import RUNTIMES
 from understudy.errors import InputError
 
 _ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service")
@@ -65,7 +66,10 @@ LIDAR_PARAMETERS = (
     Declared("bundle", "", "Folder or zip of the student's bundle."),
     Declared("rig", "", "Rig file of this vehicle: where its sensors sit and what they deliver."),
     Declared("lidar", "", "Name of the LiDAR in the rig; may be empty when there is one."),
-    Declared("precision", "", "fp32, fp16, int8 or uint8; empty takes the fastest that the bundle has for this CPU."),
+    Declared(
+        "precision", "", "fp32, fp16, int8 or uint8; empty takes the fastest there is for the runtime."
+    ),
+    Declared("runtime", "onnxruntime", "What runs the student.", choices=RUNTIMES),
     Declared("threads", 1, "Threads of the engine.", limits=(1, 64)),
     Declared(
         "points_topic",

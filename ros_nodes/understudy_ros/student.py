@@ -42,7 +42,13 @@ class Student:
 
 
 def bundle_student(
-    path: Path, rig: Rig, *, precision: Precision | None = None, threads: int = 1, lidar: str | None = None
+    path: Path,
+    rig: Rig,
+    *,
+    precision: Precision | None = None,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    lidar: str | None = None,
 ) -> Student:
     """A bundle behind a rig.
 
@@ -51,7 +57,7 @@ def bundle_student(
     """
     bundle = open_bundle(path)
     contract = bundle.manifest
-    engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
+    engine = open_engine(bundle, precision, runtime, threads)
     try:
         pipeline = Pipeline(contract, engine, rig, lidar=lidar, sweeps=contract.sweeps)
     except UnderstudyError:

@@ -95,6 +95,7 @@ class StudentNode(LifecycleNode):
             self._path("bundle"),
             self.rig,
             precision=precision,
+            runtime=self.value("runtime"),
             threads=self.value("threads"),
             lidar=self.value("lidar") or None,
         )

@@ -15,7 +15,7 @@ from understudy.bundle.manifest import Contract, PillarsInput, Precision, Tensor
 from understudy.bundle.signature import refuse_unless_signature
 from understudy.closing import Closing
 from understudy.engines.engine import Arrays, Engine
-from understudy.engines.opening import open_engine
+from understudy.engines.opening import Runtime, open_engine
 from understudy.errors import EngineError, FrameError, GeometryError
 from understudy.frame import Frame, PointCloud
 from understudy.pillars import group_points
@@ -129,8 +129,9 @@ def open_pipeline(
     lidar: str | None = None,
     *,
     trusted_keys: Path | None = None,
+    runtime: Runtime | str = "onnxruntime",
 ) -> Pipeline:
-    """Bundle and rig to a pipeline on this CPU; the default precision is the fastest the bundle has.
+    """Bundle and rig to a pipeline; the default precision is the fastest that the bundle has for the runtime.
 
     `trusted_keys` is what `open_bundle` makes of it: public keys of which one must have signed the bundle.
 
@@ -138,7 +139,7 @@ def open_pipeline(
         UnderstudyError: when bundle, rig and runtime do not fit together.
     """
     bundle = open_bundle(bundle_path, trusted_keys=trusted_keys)
-    engine = open_engine(bundle, precision or bundle.best_cpu_precision, threads=threads)
+    engine = open_engine(bundle, precision, runtime, threads)
     return Pipeline(bundle.manifest, engine, rig, lidar=lidar)
 
 

@@ -106,6 +106,22 @@ def test_another_student_in_the_same_process(careless: Running, students: Path) 
     assert_same(careless.ask(message_of(road(3))), after, road(3).stamp_ns)
 
 
+def test_a_runtime_that_cannot_run_here_is_refused(careless: Running) -> None:
+    """TensorRT: no driver, or no engine in the bundle."""
+    observer = careless.observer
+    for transition in ("deactivate", "cleanup"):
+        assert observer.change(NODE, transition)
+    assert observer.set_parameters(NODE, [Parameter("runtime", value="abacus")]) == [False]
+    assert observer.set_parameters(NODE, [Parameter("runtime", value="tensorrt")]) == [True]
+    assert not observer.change(NODE, "configure")
+    status = observer.diagnosis(
+        NODE, lambda status: "cuda" in status.message.lower() or "engine" in status.message, "why"
+    )
+    assert status.level == ERROR
+    assert observer.set_parameters(NODE, [Parameter("runtime", value="onnxruntime")]) == [True]
+    observer.bring_up(NODE)
+
+
 def test_a_refused_student_leaves_the_way_back_open(careless: Running, students: Path) -> None:
     observer = careless.observer
     for transition in ("deactivate", "cleanup"):

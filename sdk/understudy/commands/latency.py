@@ -21,7 +21,7 @@ def latency(
     frames: int = typer.Option(100, "--frames", help="Timed calls; 100 are needed for p99."),
     warmup: int = typer.Option(10, "--warmup", help="Calls before them that are not counted."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
-    runtime: Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino"] = typer.Option(
+    runtime: Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"] = typer.Option(
         "onnxruntime", "--runtime", help="What runs the model; openvino is an extra of its own."
     ),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
@@ -32,11 +32,11 @@ def latency(
     from understudy.bundle.bundle import open_bundle
     from understudy.configuration import write_json
     from understudy.datasets.opening import open_dataset
-    from understudy.engines.opening import open_engine
+    from understudy.engines.opening import best_precision, open_engine
     from understudy.latency import LatencyPlan, describe, measure
 
     opened, dataset = open_bundle(bundle), open_dataset(data, split=split)
-    chosen = precision or opened.best_cpu_precision
+    chosen = precision or best_precision(opened, runtime)
     plan = LatencyPlan(frames, warmup, chosen, threads, opened.fingerprint, lidar)
     with open_engine(opened, chosen, runtime, threads) as engine:
         record = measure(opened.manifest, engine, dataset, plan, progress.bar)

@@ -63,7 +63,8 @@ def replay(
     rate: float = typer.Option(0.0, "--rate", help="0: as fast as possible; 1: as it was recorded; up to 1000."),
     start: float = typer.Option(0.0, "--start", help="Where to start: seconds from the first message, or since 1970."),
     end: float | None = typer.Option(None, "--end", help="Where to stop, counted likewise."),
-    precision: str = typer.Option("", "--precision", help="fp32, fp16, int8 or uint8; the CPU's best when left out."),
+    precision: str = typer.Option("", "--precision", help="fp32, fp16, int8 or uint8; the best when left out."),
+    runtime: str = typer.Option("onnxruntime", "--runtime", help="What runs it, as openvino or tensorrt."),
     threads: int = typer.Option(1, "--threads", help="Threads of the engine."),
     ignore_tf: bool = typer.Option(False, "--ignore-tf", help="Trust the rig where the bag's /tf_static differs."),
     salvage: bool = typer.Option(False, "--salvage", help="Replay what a damaged bag still gives; ends with 1."),
@@ -92,6 +93,7 @@ def replay(
     options = replace(options, overwrite=overwrite, camera_topics=camera_topics_from(camera))
     extras = Extras(
         precision=precision_named(precision) if precision else None,
+        runtime=runtime,
         threads=threads,
         lidar=lidar,
         against=against,

@@ -11,6 +11,7 @@ from understudy.bundle.manifest import Precision, Tensor
 from understudy.engines.engine import TensorSpec
 from understudy.engines.engine_key import EngineRecord, key_of, record_of, write_record
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine, runtime_version
+from understudy.engines.opening import best_precision
 from understudy.engines.tensorrt_builder import (
     DEVICE_TARGETS,
     RTX_TARGETS,
@@ -58,7 +59,7 @@ def compile_bundle(
         if name == "cpu":
             yield _ready_session(bundle, precision or bundle.best_cpu_precision)
         else:
-            default: Precision = "int8" if "int8" in bundle.manifest.models else "fp32"
+            default = best_precision(bundle, "tensorrt")
             build = build_device_engine if name in DEVICE_TARGETS else build_rtx_engine
             yield Compiled(*build(bundle, precision or default, name, settings))
 

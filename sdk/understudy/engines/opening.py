@@ -20,6 +20,10 @@ REFERENCE_GROUP = "understudy.engines"
 
 Runtime = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+_ON_CPUS = ("onnxruntime", "openvino")
+_ON_GPUS: tuple[Precision, ...] = ("int8", "fp16", "fp32")
+
 
 @dataclass(frozen=True, eq=False)
 class OpenedModel:
@@ -29,15 +33,29 @@ class OpenedModel:
     engine: Engine
 
 
+def best_precision(bundle: Bundle, runtime: Runtime | str = "onnxruntime") -> Precision:
+    """The fastest that a bundle has for a runtime; the CPU twin is for CPUs alone."""
+    if runtime in _ON_CPUS:
+        return bundle.best_cpu_precision
+    return next(precision for precision in _ON_GPUS if precision in bundle.manifest.models)
+
+
 def open_engine(
-    bundle: Bundle, precision: Precision, runtime: Runtime | str = "onnxruntime", threads: int = 1
+    bundle: Bundle, precision: Precision | None, runtime: Runtime | str = "onnxruntime", threads: int = 1
 ) -> Engine:
     """The bundle's model of a precision in a runtime.
+
+    Args:
+        bundle: where the models are.
+        precision: which; None takes `best_precision`.
+        runtime: one of `RUNTIMES`.
+        threads: of a CPU's engine.
 
     Raises:
         EngineError: when the runtime is unknown, missing or must not run this precision.
         BundleError: when the bundle has no such precision.
     """
+    precision = precision or best_precision(bundle, runtime)
     refuse_uint8_in_tensorrt(precision, runtime)
     model = bundle.model(precision)
     match runtime:
@@ -52,7 +70,7 @@ def open_engine(
         case "tensorrt":
             return open_tensorrt_engine(bundle, precision)
         case _:
-            raise EngineError("runtime", found=runtime, wanted=" or ".join(get_args(Runtime)))
+            raise EngineError("runtime", found=runtime, wanted=" or ".join(RUNTIMES))
 
 
 def open_reference(run: Path, *, threads: int = 1) -> OpenedModel:

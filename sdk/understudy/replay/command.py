@@ -29,7 +29,8 @@ class Extras:
     """What else is asked for.
 
     Attributes:
-        precision: of both students; None for the CPU's best.
+        precision: of both students; None for the runtime's best.
+        runtime: of both.
         threads: of each engine.
         lidar: of the rig.
         against: bundle to compare with.
@@ -38,6 +39,7 @@ class Extras:
     """
 
     precision: Precision | None = None
+    runtime: str = "onnxruntime"
     threads: int = 1
     lidar: str | None = None
     against: Path | None = None
@@ -88,7 +90,7 @@ def run_replay(
 def _opened(bundle_path: Path, rig: Rig, extras: Extras) -> Pipeline:
     """The student for clouds of as many sweeps as it was trained with: the replay accumulates them."""
     bundle = open_bundle(bundle_path)
-    engine = open_engine(bundle, extras.precision or bundle.best_cpu_precision, threads=extras.threads)
+    engine = open_engine(bundle, extras.precision, extras.runtime, extras.threads)
     return Pipeline(bundle.manifest, engine, rig, lidar=extras.lidar, sweeps=bundle.manifest.sweeps)
 
 
