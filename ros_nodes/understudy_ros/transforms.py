@@ -115,6 +115,8 @@ def rig_from_transforms(rig: Rig, sensors: Iterable[str], transforms: StaticTran
 class RigWatch:
     """What contradicts the rig, by sensor: whoever uses its data must not use a place or a lens that is wrong.
 
+    May be asked from several threads: what is remembered of a mounting says for which transforms it holds.
+
     Attributes:
         rig: which counts.
         transforms: what `/tf_static` says.
@@ -128,15 +130,14 @@ class RigWatch:
     compare_infos: str = "compare"
     _infos: dict[str, str] = field(default_factory=dict)
     _seen: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    _mountings: dict[str, str] = field(default_factory=dict)
-    _changes: int = -1
+    _mountings: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def push_info(self, camera: str, message: Any) -> None:
         """Takes a `sensor_msgs/CameraInfo`; the same one as before costs nothing."""
         content = _content_of(message)
         if self._seen.get(camera) != content:
-            self._seen[camera] = content
             self._infos[camera] = camera_info_difference(self.rig.cameras[camera], message)
+            self._seen[camera] = content
 
     def contradictions(self, sensors: Iterable[str]) -> dict[str, str]:
         """What contradicts the rig about these sensors, in words."""
@@ -156,12 +157,12 @@ class RigWatch:
 
     def _mounting(self, sensor: str) -> str:
         """Worked out anew when transforms came, not for every message."""
-        if self._changes != self.transforms.changes:
-            self._mountings.clear()
-            self._changes = self.transforms.changes
-        if sensor not in self._mountings:
-            self._mountings[sensor] = self._compared_mounting(sensor)
-        return self._mountings[sensor]
+        changes = self.transforms.changes  # before the tree is read, which may be newer then, but never older
+        known = self._mountings.get(sensor)
+        if known is None or known[0] != changes:
+            known = changes, self._compared_mounting(sensor)
+            self._mountings[sensor] = known
+        return known[1]
 
     def _compared_mounting(self, sensor: str) -> str:
         entry = self.rig.sensors[sensor]
