@@ -24,7 +24,8 @@ from understudy.engines.engine import Arrays
 from understudy.engines.opening import OpenedModel
 from understudy.errors import BundleError, EngineError, InputError
 from understudy.parity.agreement import compare_boxes
-from understudy.parity.ladder import LadderReport, Rung, climb, rungs_of
+from understudy.parity.ladder import LadderReport, climb
+from understudy.parity.rungs import Rung, rungs_of
 from understudy.parity.table import describe, verdict
 from understudy.parity.verdict import NOTHING_COMPARED
 from understudy.testing import (

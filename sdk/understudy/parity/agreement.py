@@ -31,6 +31,10 @@ class Agreement:
         extra: `(X,)` class of each candidate box without a partner.
         excused: `(E,)` class of each box without a partner whose score is so near its threshold that it may be
             missing; not among `missing` and `extra`.
+        ranges_m: `(P,)` distance of each pair's reference box from the ego's origin, seen from above.
+        missing_ranges_m: `(M,)` of each missing box.
+        extra_ranges_m: `(X,)` of each extra box.
+        excused_ranges_m: `(E,)` of each excused box.
     """
 
     labels: NDArray[np.int32]
@@ -38,6 +42,10 @@ class Agreement:
     missing: NDArray[np.int32]
     extra: NDArray[np.int32]
     excused: NDArray[np.int32]
+    ranges_m: NDArray[np.float64]
+    missing_ranges_m: NDArray[np.float64]
+    extra_ranges_m: NDArray[np.float64]
+    excused_ranges_m: NDArray[np.float64]
 
 
 def compare_boxes(
@@ -64,9 +72,13 @@ def compare_boxes(
     return Agreement(
         labels=reference.labels[rows],
         deviations=_deviations(reference[rows], candidate[columns]),
-        missing=missing,
-        extra=extra,
-        excused=np.concatenate([excused_reference, excused_candidate]),
+        missing=missing.labels,
+        extra=extra.labels,
+        excused=np.concatenate([excused_reference.labels, excused_candidate.labels]),
+        ranges_m=_ranges_m(reference[rows]),
+        missing_ranges_m=_ranges_m(missing),
+        extra_ranges_m=_ranges_m(extra),
+        excused_ranges_m=np.concatenate([_ranges_m(excused_reference), _ranges_m(excused_candidate)]),
     )
 
 
@@ -89,12 +101,15 @@ def _pair(reference: Boxes, candidate: Boxes, radius_m: float) -> tuple[NDArray[
     return found[:, 0], found[:, 1]
 
 
-def _judge_lonely(
-    boxes: Boxes, thresholds: NDArray[np.float32], tolerance: Tolerance
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Classes of the boxes that should have had a partner, and of those that need not."""
+def _judge_lonely(boxes: Boxes, thresholds: NDArray[np.float32], tolerance: Tolerance) -> tuple[Boxes, Boxes]:
+    """The boxes that should have had a partner, and those that need not."""
     near = np.abs(_scores(boxes) - thresholds[boxes.labels]) <= tolerance.score
-    return boxes.labels[~near], boxes.labels[near]
+    return boxes[~near], boxes[near]
+
+
+def _ranges_m(boxes: Boxes) -> NDArray[np.float64]:
+    ranges_m: NDArray[np.float64] = np.hypot(boxes.geometry[:, 0], boxes.geometry[:, 1]).astype(np.float64)
+    return ranges_m
 
 
 def _deviations(reference: Boxes, candidate: Boxes) -> NDArray[np.float64]:

@@ -1,44 +1,33 @@
-"""Climbing the ladder: torch, ONNX in FP32, INT8 and its CPU twin, each through the one pipeline."""
+"""Climbing the ladder: torch, ONNX at each precision and runtime, and messages of a bag, through the one pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from understudy.boxes import Boxes
-from understudy.bundle.bundle import Bundle
-from understudy.bundle.manifest import Precision, Tolerance
+from understudy.bundle.manifest import Contract
 from understudy.configuration import Config
-from understudy.datasets.dataset import Dataset
+from understudy.datasets.dataset import Dataset, Sample
 from understudy.datasets.selection import spread_evenly
 from understudy.datasets.sweeps import with_sweeps
-from understudy.engines.opening import OpenedModel, open_engine, open_reference
-from understudy.errors import BundleError, InputError
+from understudy.engines.opening import OpenedModel
+from understudy.errors import InputError, UnderstudyError
 from understudy.parity.agreement import compare_boxes
-from understudy.parity.verdict import FrameAgreement, RungReport, judge
+from understudy.parity.replayed import replay_samples
+from understudy.parity.rungs import Rung
+from understudy.parity.verdict import FrameAgreement, RungReport, judge, refusal
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 
-ORDER: tuple[Precision, ...] = ("fp32", "fp16", "int8", "uint8")
-TORCH = "torch"
 
-
-@dataclass(frozen=True)
-class Rung:
-    """One form of the student.
-
-    Attributes:
-        name: as printed: `torch`, `onnx-fp32`, ...
-        open: opens it; whoever calls it closes the engine.
-        tolerance: how far it may depart from the first rung.
-    """
+class SkippedRung(Config):
+    """A rung that this machine cannot climb."""
 
     name: str
-    open: Callable[[], OpenedModel]
-    tolerance: Tolerance
+    reason: str
 
 
 class LadderReport(Config):
@@ -52,6 +41,7 @@ class LadderReport(Config):
     reference: str
     num_reference_boxes: int
     rungs: tuple[RungReport, ...]
+    skipped: tuple[SkippedRung, ...] = ()
 
     @property
     def first_departing(self) -> RungReport | None:
@@ -60,39 +50,47 @@ class LadderReport(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class _Climb:
+class Frames:
+    """Which samples of a data set are shown to each rung.
+
+    Attributes:
+        dataset: where they are from.
+        numbers: of the samples.
+        lidar: the LiDAR of the rig that is the student's; None where there is one.
+        track: shows progress.
+    """
+
+    dataset: Dataset
+    numbers: tuple[int, ...]
+    lidar: str | None = None
+    track: Track = silent
+
+    def samples(self, contract: Contract, label: str) -> list[Sample]:
+        """With as many sweeps in their clouds as the contract asks for."""
+        seen = with_sweeps(self.dataset, contract.sweeps, self.lidar)
+        return [seen[number] for number in self.track(self.numbers, label, total=len(self.numbers))]
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
     """A rung's detections over the frames."""
 
     engine: str
-    contract_name: str
-    thresholds: tuple[float, ...]
+    contract: Contract
     keys: tuple[str, ...]
     boxes: tuple[Boxes, ...]
 
 
-def rungs_of(bundle: Bundle, reference: Path | None, *, threads: int = 1) -> tuple[Rung, ...]:
-    """The rungs that can be climbed, in order; the first is what the others are compared with.
+def choose_frames(dataset: Dataset, num_frames: int, lidar: str | None = None, track: Track = silent) -> Frames:
+    """Frames spread evenly over a data set.
 
     Raises:
-        BundleError: when there is only one.
+        InputError: when there is none.
     """
-    manifest = bundle.manifest
-    present = [precision for precision in ORDER if precision in manifest.models]
-    rungs = [
-        Rung(f"onnx-{precision}", _opener(bundle, precision, threads), _tolerance(bundle, precision))
-        for precision in present
-    ]
-    if reference is not None:
-        run = reference
-        rungs.insert(0, Rung(TORCH, lambda: open_reference(run, threads=threads), rungs[0].tolerance))
-    if len(rungs) < 2:
-        raise BundleError(
-            f"{bundle.folder}: parity ladder",
-            found=f"one rung, {rungs[0].name}",
-            wanted="two or more",
-            remedy="give --reference RUN, or quantize the export and pack it again",
-        )
-    return tuple(rungs)
+    numbers = spread_evenly(len(dataset), num_frames)
+    if not numbers:
+        raise InputError("frames to compare", found=f"{num_frames} of {len(dataset)}", wanted="at least 1 of 1")
+    return Frames(dataset, tuple(numbers), lidar, track)
 
 
 def climb(
@@ -106,61 +104,75 @@ def climb(
 ) -> LadderReport:
     """Runs every rung on the same frames, spread evenly over the data set, and compares it with the first.
 
+    A rung that refuses its model, rig or frames does not pass; what the first one refuses is raised.
+
     Raises:
         InputError: when there is no frame.
         EngineError: when two rungs have different classes.
     """
-    numbers = spread_evenly(len(dataset), num_frames)
-    if not numbers:
-        raise InputError("frames to compare", found=f"{num_frames} of {len(dataset)}", wanted="at least 1 of 1")
-    reference = _run(rungs[0], dataset, numbers, lidar, track)
-    reports = [_compare(reference, rung, dataset, numbers, lidar, track) for rung in rungs[1:]]
+    frames = choose_frames(dataset, num_frames, lidar, track)
+    climbed = [rung for rung in rungs if not rung.skipped]
+    reference = run_rung(climbed[0], frames)
+    reports = [compare_rung(reference, rung, frames) for rung in climbed[1:]]
+    return ladder_report(reference, climbed[0], reports, frames, bundle, rungs)
+
+
+def ladder_report(
+    reference: Climbed,
+    first: Rung,
+    reports: Sequence[RungReport],
+    frames: Frames,
+    bundle: str = "",
+    asked: Sequence[Rung] = (),
+) -> LadderReport:
+    """What the rungs were found to be, with those that were asked for and skipped."""
     return LadderReport(
-        student=reference.contract_name,
+        student=reference.contract.name,
         bundle=bundle,
-        data=dataset.fingerprint,
+        data=frames.dataset.fingerprint,
         frames=reference.keys,
-        reference=rungs[0].name,
+        reference=first.name,
         num_reference_boxes=sum(len(boxes) for boxes in reference.boxes),
         rungs=tuple(reports),
+        skipped=tuple(SkippedRung(name=rung.name, reason=rung.skipped) for rung in asked if rung.skipped),
     )
 
 
-def _compare(
-    reference: _Climb, rung: Rung, dataset: Dataset, numbers: Sequence[int], lidar: str | None, track: Track
-) -> RungReport:
-    candidate = _run(rung, dataset, numbers, lidar, track)
-    thresholds = np.array(reference.thresholds, np.float32)
-    frames = [
+def run_rung(rung: Rung, frames: Frames) -> Climbed:
+    """A rung's detections.
+
+    Raises:
+        UnderstudyError: when it refuses its model, the rig or a frame.
+    """
+    opened = rung.open()
+    with opened.engine as engine:
+        samples = frames.samples(opened.contract, rung.name)
+        if rung.vehicle is not None:
+            boxes = replay_samples(opened, samples, frames.lidar, rung.vehicle).boxes
+        else:
+            boxes = tuple(pipeline_of(opened, sample, frames.lidar)(sample.frame) for sample in samples)
+        keys = tuple(sample.key for sample in samples)
+        return Climbed(engine.description, opened.contract, keys, boxes)
+
+
+def pipeline_of(opened: OpenedModel, sample: Sample, lidar: str | None) -> Pipeline:
+    """The pipeline around an engine for the rig that a sample was seen with."""
+    return Pipeline(opened.contract, opened.engine, sample.rig, lidar=lidar, sweeps=opened.contract.sweeps)
+
+
+def compare_rung(reference: Climbed, rung: Rung, frames: Frames) -> RungReport:
+    """One rung against what the first said; a rung that refuses to run does not pass.
+
+    Raises:
+        EngineError: when its classes are others.
+    """
+    try:
+        candidate = run_rung(rung, frames)
+    except UnderstudyError as error:
+        return refusal(rung.name, str(error), rung.tolerance)
+    thresholds = np.array([entry.score_threshold for entry in reference.contract.classes], np.float32)
+    agreements = [
         FrameAgreement(key, compare_boxes(wanted, found, thresholds, rung.tolerance))
         for key, wanted, found in zip(reference.keys, reference.boxes, candidate.boxes, strict=True)
     ]
-    return judge(rung.name, candidate.engine, reference.boxes[0].class_names, frames, rung.tolerance)
-
-
-def _run(rung: Rung, dataset: Dataset, numbers: Sequence[int], lidar: str | None, track: Track) -> _Climb:
-    opened = rung.open()
-    seen = with_sweeps(dataset, opened.contract.sweeps, lidar)
-    keys: list[str] = []
-    boxes: list[Boxes] = []
-    with opened.engine as engine:
-        for number in track(numbers, rung.name, total=len(numbers)):
-            sample = seen[number]
-            pipeline = Pipeline(opened.contract, engine, sample.rig, lidar=lidar, sweeps=opened.contract.sweeps)
-            keys.append(sample.key)
-            boxes.append(pipeline(sample.frame))
-        thresholds = tuple(entry.score_threshold for entry in opened.contract.classes)
-        return _Climb(engine.description, opened.contract.name, thresholds, tuple(keys), tuple(boxes))
-
-
-def _opener(bundle: Bundle, precision: Precision, threads: int) -> Callable[[], OpenedModel]:
-    return lambda: OpenedModel(bundle.manifest, open_engine(bundle, precision, threads=threads))
-
-
-def _tolerance(bundle: Bundle, precision: Precision) -> Tolerance:
-    tolerance = bundle.manifest.tolerances.get(precision)
-    if tolerance is None:
-        raise BundleError(
-            f"{bundle.folder}: tolerances", found=f"none for {precision}", wanted="one", remedy="pack it again"
-        )
-    return tolerance
+    return judge(rung.name, candidate.engine, reference.contract.class_names, agreements, rung.tolerance)

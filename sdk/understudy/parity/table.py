@@ -23,6 +23,9 @@ def describe(report: LadderReport) -> Iterator[str]:
     yield f"{'rung':15s}{'boxes':>6s}{'matched':>9s}{titles}  verdict"
     for rung in report.rungs:
         yield from _rung_lines(rung)
+    for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
+        names = ", ".join(skipped.name for skipped in report.skipped if skipped.reason == reason)
+        yield from textwrap.wrap(f"{names}: skipped ({reason})", _WIDTH, subsequent_indent="  ")
     yield from textwrap.wrap(verdict(report), _WIDTH, subsequent_indent="  ")
 
 
@@ -37,7 +40,7 @@ def verdict(report: LadderReport) -> str:
 def _rung_lines(rung: RungReport) -> Iterator[str]:
     yield f"{_line(rung.name, rung.total)}  {'pass' if rung.passes else 'DEPARTS'}"
     yield f"{'  allowed':15s}{'':6s}{_allowed(rung)}"
-    for name, departures in rung.classes.items():
+    for name, departures in {**rung.classes, **rung.ranges}.items():
         if departures.num_compared or departures.num_excused:
             yield _line(f"  {name}", departures)
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from understudy.bundle.manifest import Tolerance
 from understudy.configuration import Config
 from understudy.parity.agreement import MEASURES, Agreement
 
 _UNITS = {"position_m": " m", "size_m": " m", "yaw_rad": " rad", "score": ""}
+RANGES_M: dict[str, tuple[float, float]] = {"0-20 m": (0.0, 20.0), "20-40 m": (20.0, 40.0), "40+ m": (40.0, np.inf)}
+"""Distances from the ego's origin, seen from above, that are judged apart: from, to before."""
 NOTHING_COMPARED = "nothing was compared: no box above its threshold in any frame"
 
 
@@ -56,6 +59,10 @@ class RungReport(Config):
     tolerance: Tolerance
     total: Departures
     classes: dict[str, Departures]
+    ranges: dict[str, Departures] = Field(default_factory=dict)
+    """By distance, as in `RANGES_M`, over all classes."""
+    cells: dict[str, dict[str, Departures]] = Field(default_factory=dict)
+    """By class, then by distance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +77,9 @@ def judge(
     name: str, engine: str, class_names: Sequence[str], frames: Sequence[FrameAgreement], tolerance: Tolerance
 ) -> RungReport:
     """A rung passes when something was compared and at least `min_matched` of it is within tolerance."""
-    total = _departures(frames, tolerance, None)
+    total = _departures(frames, tolerance)
     passes = total.num_compared > 0 and total.matched >= tolerance.min_matched
+    labels = dict(enumerate(class_names))
     return RungReport(
         name=name,
         engine=engine,
@@ -79,8 +87,20 @@ def judge(
         reason="" if passes else _reason(frames, tolerance, total),
         tolerance=tolerance,
         total=total,
-        classes={entry: _departures(frames, tolerance, label) for label, entry in enumerate(class_names)},
+        classes={entry: _departures(frames, tolerance, label) for label, entry in labels.items()},
+        ranges={name: _departures(frames, tolerance, None, within) for name, within in RANGES_M.items()},
+        cells={
+            entry: {name: _departures(frames, tolerance, label, within) for name, within in RANGES_M.items()}
+            for label, entry in labels.items()
+        },
     )
+
+
+def refusal(name: str, reason: str, tolerance: Tolerance) -> RungReport:
+    """The report of a rung that refused to run: it does not pass, and the reason is its own message."""
+    nothing = _departures([], tolerance)
+    reason = f"refused: {reason}"
+    return RungReport(name=name, engine="", passes=False, reason=reason, tolerance=tolerance, total=nothing, classes={})
 
 
 def limits(tolerance: Tolerance) -> NDArray[np.float64]:
@@ -88,22 +108,36 @@ def limits(tolerance: Tolerance) -> NDArray[np.float64]:
     return np.array([tolerance.position_m, tolerance.size_m, tolerance.yaw_rad, tolerance.score])
 
 
-def _departures(frames: Sequence[FrameAgreement], tolerance: Tolerance, label: int | None) -> Departures:
-    deviations = np.concatenate(
-        [frame.agreement.deviations[_of_class(frame.agreement.labels, label)] for frame in frames]
-    )
+def _departures(
+    frames: Sequence[FrameAgreement],
+    tolerance: Tolerance,
+    label: int | None = None,
+    within: tuple[float, float] = (0.0, np.inf),
+) -> Departures:
+    """Of one class or all, of one span of distances or all."""
+    agreements = [frame.agreement for frame in frames]
+    chosen = [entry.deviations[_chosen(entry.labels, entry.ranges_m, label, within)] for entry in agreements]
+    deviations = np.concatenate([np.zeros((0, len(MEASURES))), *chosen])
+
+    def count(kind: str) -> int:
+        columns = [(getattr(entry, kind), getattr(entry, f"{kind}_ranges_m")) for entry in agreements]
+        return sum(int(_chosen(labels, ranges_m, label, within).sum()) for labels, ranges_m in columns)
+
     return Departures(
         num_pairs=len(deviations),
         num_within=int(np.all(deviations <= limits(tolerance), axis=1).sum()),
-        num_missing=sum(int(_of_class(frame.agreement.missing, label).sum()) for frame in frames),
-        num_extra=sum(int(_of_class(frame.agreement.extra, label).sum()) for frame in frames),
-        num_excused=sum(int(_of_class(frame.agreement.excused, label).sum()) for frame in frames),
+        num_missing=count("missing"),
+        num_extra=count("extra"),
+        num_excused=count("excused"),
         deviations={measure: _spread(deviations[:, column]) for column, measure in enumerate(MEASURES)},
     )
 
 
-def _of_class(labels: NDArray[np.int32], label: int | None) -> NDArray[np.bool_]:
-    return np.ones(len(labels), bool) if label is None else labels == label
+def _chosen(
+    labels: NDArray[np.int32], ranges_m: NDArray[np.float64], label: int | None, within: tuple[float, float]
+) -> NDArray[np.bool_]:
+    of_range: NDArray[np.bool_] = (ranges_m >= within[0]) & (ranges_m < within[1])
+    return of_range if label is None else of_range & (labels == label)
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:
