@@ -13,6 +13,7 @@ from understudy.diagnosis.dds import profile_variable, shipped_profile
 from understudy.diagnosis.findings import Finding, missing, ok, warn
 from understudy.errors import UnderstudyError
 from understudy.messages.clouds import cloud_from_message
+from understudy.messages.headers import is_other_frame
 from understudy.messages.images import image_from_message
 from understudy.messages.rig_comparison import camera_info_difference
 from understudy.rig import Camera
@@ -196,12 +197,12 @@ def _loss(seen: Seen) -> Iterator[Finding]:
 
 def _frame(seen: Seen) -> Iterator[Finding]:
     expected = seen.expected
-    if expected.sensor is None or not expected.sensor[1].frame_id:
+    if expected.sensor is None:
         return
     name, sensor = expected.sensor
-    wrong = [frame for frame in seen.heard.frame_ids if frame != sensor.frame_id]
+    wrong = [frame for frame in seen.heard.frame_ids if is_other_frame(frame, sensor.frame_id)]
     if wrong:
-        text = f"frame id {wrong[0] or '(empty)'}, the rig's {name} has {sensor.frame_id}: such messages are refused"
+        text = f"frame id {wrong[0]}, the rig's {name} has {sensor.frame_id}: such messages are refused"
         remedy = f"set frame_id of {name} in the rig, or that of the driver"
         yield missing(expected.topic, text, remedy, expected.needed_for)
 

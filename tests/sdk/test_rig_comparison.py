@@ -131,6 +131,10 @@ class TestCameraInfo:
         info = info_of(other, p=np.zeros(12)) if "distortion" in changed else info_of(other)
         assert reason in camera_info_difference(FRONT, info)
 
+    @pytest.mark.parametrize("frame_id", ["/front", ""])
+    def test_a_frame_id_as_ros_1_wrote_it_or_none_contradicts_nothing(self, frame_id: str) -> None:
+        assert camera_info_difference(FRONT, info_of(FRONT.model_copy(update={"frame_id": frame_id}))) == ""
+
     def test_an_uncalibrated_camera_and_one_without_a_size(self) -> None:
         assert "focal length" in camera_info_difference(FRONT, info_of(FRONT, k=np.zeros(9)))
         difference = camera_info_difference(FRONT, info_of(FRONT, width=0))

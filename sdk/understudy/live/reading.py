@@ -13,7 +13,7 @@ from understudy.frame import PointCloud
 from understudy.live.clock import LEAP_NS
 from understudy.live.options import StreamOptions
 from understudy.messages.clouds import cloud_from_message
-from understudy.messages.headers import stamp_ns_from_message
+from understudy.messages.headers import is_other_frame, stamp_ns_from_message
 from understudy.plausibility import refuse_impossible_cloud
 from understudy.rig import Camera, Lidar
 
@@ -83,7 +83,7 @@ class Reader:
 
     def _refuse_other_frame(self, frame_id: str) -> None:
         wanted = self._sensor.frame_id
-        if frame_id and wanted and frame_id.lstrip("/") != wanted.lstrip("/"):
+        if is_other_frame(frame_id, wanted):
             remedy = "correct the topic or the rig's frame_id"
             raise GeometryError(f"message of {self._name}: frame_id", found=frame_id, wanted=wanted, remedy=remedy)
 

@@ -11,6 +11,14 @@ BASE_FRAME = "base_link"
 """Name of the ego frame in messages (REP 105)."""
 
 
+def is_other_frame(found: str, wanted: str) -> bool:
+    """Whether a message's frame id contradicts the one that is wanted.
+
+    One that is empty says nothing, on either side; a leading slash is ROS 1's.
+    """
+    return bool(found and wanted) and found.lstrip("/") != wanted.lstrip("/")
+
+
 class Make(Protocol):
     """Makes a message of a type from all its fields: of rosbags' classes for a bag, of rclpy's in a node."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from understudy.distortion import distort, undistort
 from understudy.errors import GeometryError
+from understudy.messages.headers import is_other_frame
 from understudy.messages.images import camera_from_info
 from understudy.pose import Pose
 from understudy.rig import Camera, Lidar
@@ -47,7 +48,7 @@ def camera_info_difference(camera: Camera, message: Any) -> str:
     interest and binning are applied as the message's definition says.
     """
     frame_id = str(message.header.frame_id)
-    if camera.frame_id and frame_id and camera.frame_id != frame_id:
+    if is_other_frame(frame_id, camera.frame_id):
         return f"frame_id {frame_id}, the rig has {camera.frame_id}"
     try:
         lenses = [_lens_of(message, camera)]
