@@ -32,6 +32,7 @@ class Active:
         stream: from messages to results.
         inputs: the subscriptions.
         clouds: whether the LiDAR's arrive.
+        silent_ns: time without a message after which a sensor is at fault.
 
     Args:
         node: whose parameters count and who publishes.
@@ -57,6 +58,7 @@ class Active:
             node, input_options(node, student), self._push, self.stream.push_motion, self._watch.push_info
         )
         self.clouds = CloudWatch(node, node.value("points_topic"), reliable=node.value("reliable"))
+        self.silent_ns: int = node.value("silent_ms") * NS_PER_MS
 
     def open(self) -> None:
         """Begins to infer and to hear."""

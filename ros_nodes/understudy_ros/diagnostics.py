@@ -138,8 +138,7 @@ def verdict_on(look: Look, before: Status | None) -> Verdict:
 def _stream_verdict(look: Look, before: Status | None) -> Verdict:
     if look.status is None:
         return Verdict("ok", look.state)
-    start = before if before is not None and before.pivot == look.status.pivot else Status(look.status.pivot)
-    return judge(start, look.status, look.silent_ns)
+    return judge(before or Status(look.status.pivot), look.status, look.silent_ns)
 
 
 def _is_worse(now: Verdict, last: Verdict) -> bool:

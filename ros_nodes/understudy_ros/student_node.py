@@ -18,7 +18,7 @@ from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy.frame import Frame
 from understudy.live.stream import SensorStream
 from understudy.rig import Rig, read_rig
-from understudy_ros.active import NS_PER_MS, Active
+from understudy_ros.active import Active
 from understudy_ros.diagnostics import Diagnostics, Look
 from understudy_ros.outputs import OUTPUT_DEPTH, ClassNamesOutput, TimingOutput
 from understudy_ros.parameters import (
@@ -292,5 +292,5 @@ class StudentNode(LifecycleNode):
             transport=active.clouds.warning if active is not None else "",
             is_losing=active is not None and active.clouds.is_losing,
             status=active.stream.status() if active is not None else None,
-            silent_ns=self.value("silent_ms") * NS_PER_MS,
+            silent_ns=active.silent_ns if active is not None else 0,
         )

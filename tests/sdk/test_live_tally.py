@@ -87,6 +87,14 @@ def test_what_was_seen_before_is_not_said_again() -> None:
     assert judge(before, now, SECOND).level == "ok"
 
 
+def test_a_look_at_another_stream_counts_for_none() -> None:
+    """A node that is deactivated and activated again has counters that begin at 0."""
+    roof = {"outcomes": {"rejected": 5, "published": 90}, "trouble": "old"}
+    before = status(roof, results=90, late=2, clock_jumps=3, started_ns=T0)
+    verdict = judge(before, status(results=4, started_ns=T0 + SECOND), SECOND)
+    assert (verdict.level, verdict.message) == ("ok", "roof: 4 published")
+
+
 def test_a_look_at_nothing_judges_nothing() -> None:
     assert judge(Status("roof"), Status("roof"), SECOND).level == "ok"
     assert judge(Status(""), status(results=1), SECOND).level == "ok"

@@ -32,7 +32,7 @@ class Ledger:
     """
 
     def __init__(self, sensors: tuple[str, ...], steady_ns: int, *, needs_motion: bool = False) -> None:
-        self._pivot = sensors[0]
+        self._pivot, self._started_ns = sensors[0], steady_ns
         self._ends: dict[str, Counter[End]] = {name: Counter() for name in sensors}
         self._after_stop: Counter[str] = Counter()
         self._heard_ns = dict.fromkeys((*sensors, MOTION), steady_ns)
@@ -80,6 +80,7 @@ class Ledger:
             motion=self._motion_status(intake, steady_ns),
             stages_ms=self._stages_ms(),
             last=self._times[-1] if self._times else None,
+            started_ns=self._started_ns,
         )
 
     def _sensor_status(self, name: str, intake: Intake, num_matched: int, steady_ns: int) -> SensorStatus:

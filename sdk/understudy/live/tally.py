@@ -99,6 +99,7 @@ class Status:
         motion: odometry or transforms, where there are any or sweeps are accumulated.
         stages_ms: median and largest of the last hundred published, by stage.
         last: the newest result's times.
+        started_ns: when the stream began, on the clock that never jumps; tells two streams apart.
     """
 
     pivot: str
@@ -115,6 +116,7 @@ class Status:
     motion: SensorStatus | None = None
     stages_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     last: Times | None = None
+    started_ns: int = 0
 
     @property
     def adds_up(self) -> bool:
@@ -154,11 +156,13 @@ def judge(before: Status, now: Status, silent_after_ns: int) -> Verdict:
     What is left out here is never said again, for the next look starts from this one: silence hides no refused message.
 
     Args:
-        before: the last look.
+        before: the last look; one at another stream counts for none, for its counters are others.
         now: this one.
         silent_after_ns: time without a message, or at one and the same frame, or at one and the same moment, after
             which a sensor, the student or the clock is at fault.
     """
+    if (before.pivot, before.started_ns) != (now.pivot, now.started_ns):
+        before = Status(now.pivot)
     results = now.results - before.results
     findings = list(_findings(before, now, silent_after_ns, "warn" if results else "error"))
     if not findings:
