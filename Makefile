@@ -65,15 +65,16 @@ test: $(STAMP) $(ORACLES)
 
 # Real nodes over real DDS on this machine's loopback alone.
 test-ros: $(ROS)
-	@$(VENV)/ros/bin/python -m pytest $(ROS_PYTEST) tests/ros_nodes
+	@$(VENV)/ros/bin/python -m pytest $(ROS_PYTEST) -m "not slow" tests/ros_nodes
 
-# The same under ROS 2 Jazzy, the long-term release.
+# The same under ROS 2 Jazzy, the long-term release, but for what is the same under each.
 test-jazzy: $(JAZZY)
-	@$(VENV)/jazzy/bin/python -m pytest $(ROS_PYTEST) tests/ros_nodes
+	@$(VENV)/jazzy/bin/python -m pytest $(ROS_PYTEST) -m "not slow and not any_distribution" tests/ros_nodes
 
-# pytest exits with 5 when no test is marked slow, which is no failure.
-test-slow: $(STAMP) $(ORACLES)
-	@$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
+# The long ones, of the nodes too.
+test-slow: $(STAMP) $(ORACLES) $(ROS)
+	@$(BIN)/python -m pytest -m slow --ignore tests/ros_nodes
+	@$(VENV)/ros/bin/python -m pytest $(ROS_PYTEST) -m slow tests/ros_nodes
 
 # What most people never install: adds some 600 MB to the environment.
 test-optional: $(STAMP)

@@ -20,6 +20,10 @@ class NodeProcess:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
     @property
+    def name(self) -> str:
+        return self._log.stem
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -79,9 +83,9 @@ class Nodes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for node in self._started:
-            node.stop()
-            if error is not None:
-                sys.stdout.write(node.log)
+            status = node.stop()
+            # pytest shows it with a test that failed; what happened there, a fixture is not told.
+            sys.stdout.write(f"--- {node.name} ended with {status}\n{node.log}")
 
 
 def _yaml(value: object) -> str:
