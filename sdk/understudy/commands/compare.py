@@ -21,6 +21,7 @@ def compare(
     data: Path = typer.Option(..., "--data", help="Data set with the frames to run."),
     split: str = typer.Option("val", "--split", help="Split of the data set; 'all' takes every frame."),
     reference: Path | None = typer.Option(None, "--reference", help="Training run to start the ladder from (torch)."),
+    source: Path | None = typer.Option(None, "--source", help="Another bundle of the student to start from."),
     runtimes: str = typer.Option(
         "onnxruntime", "--runtimes", help="What runs the models, with commas: onnxruntime, openvino, tensorrt, ..."
     ),
@@ -46,22 +47,28 @@ def compare(
     if self_test:
         _test_itself(opened, open_dataset(data, split=split), reference, frames, lidar, json_path)
         return
-    vehicle = _vehicle(rig) if replay or rig is not None else None
-    rungs = rungs_of(opened, reference, threads=threads, runtimes=parse_runtimes(runtimes), vehicle=vehicle)
+    rungs = rungs_of(
+        opened,
+        reference,
+        threads=threads,
+        runtimes=parse_runtimes(runtimes),
+        vehicle=_vehicle(rig) if replay or rig is not None else None,
+        source=None if source is None else open_bundle(source),
+    )
     dataset = open_dataset(data, split=split)
     report = climb(rungs, dataset, num_frames=frames, lidar=lidar, bundle=opened.fingerprint, track=progress.bar)
     if json_path is not None:
         write_json(json_path, report)
     typer.echo("\n".join(describe(report)))
-    if report.first_departing is not None:
-        if explain:
-            from understudy.parity.explaining import explain as look_into
-            from understudy.parity.explaining_table import describe_explanation
+    if report.first_departing is None:
+        return
+    if explain:
+        from understudy.parity.explaining import explain as look_into
+        from understudy.parity.explaining_table import describe_explanation
 
-            explanation = look_into(rungs, report, choose_frames(dataset, frames, lidar))
-            assert explanation is not None
-            typer.echo("\n".join(describe_explanation(explanation, report.first_departing)))
-        raise typer.Exit(1)
+        explanation = look_into(rungs, report, choose_frames(dataset, frames, lidar))
+        typer.echo("\n".join(describe_explanation(explanation, report.first_departing)))
+    raise typer.Exit(1)
 
 
 def _vehicle(rig: Path | None) -> Vehicle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -32,8 +32,8 @@ class TapReport(Config):
     node: str
     sqnr_db: float
     """Ten times the logarithm of the reference's energy over the difference's; 200 where they are the same."""
-    before_db: float
-    """The lowest of what its node was given."""
+    before_db: float | None
+    """The lowest of what its node was given; None where that was not compared."""
     heads: tuple[str, ...]
     """The graph's outputs that depend on it."""
 
@@ -47,7 +47,7 @@ class GraphReport(Config):
     first: TapReport | None
     """In the order of the graph, the first below the floor."""
     losses: tuple[TapReport, ...]
-    """Where most is lost against what the node was given, worst first."""
+    """The nodes that add most noise to what they were given, worst first."""
 
 
 def rounding_between(reference: Precision, candidate: Precision) -> Rounding:
@@ -84,15 +84,22 @@ def compare_graphs(
     taps = [tap for tap in taps_in_both(reference, candidate) if comparable.takes(tap)]
     noise = _noise(reference, candidate, taps, feeds, comparable, runtimes)
     sqnr_db = {name: _decibels(signal, error) for name, (signal, error) in noise.items()}
-    reports = [_report(reference, tap, sqnr_db) for tap in taps if tap.name in sqnr_db]
+    made = {tap.name for tap in reference.taps}
+    reports = [_report(reference, tap, sqnr_db, made) for tap in taps if tap.name in sqnr_db]
     floor_db = FLOORS_DB[rounding]
-    lossy = [report for report in reports if report.sqnr_db < report.before_db and report.sqnr_db < SAME_DB]
     return GraphReport(
         num_taps=len(reports),
         floor_db=floor_db,
         first=next((report for report in reports if report.sqnr_db < floor_db), None),
-        losses=tuple(sorted(lossy, key=lambda report: report.sqnr_db - report.before_db)[:_NUM_LOSSES]),
+        losses=tuple(sorted(filter(_added_noise, reports), key=_added_noise, reverse=True)[:_NUM_LOSSES]),
     )
+
+
+def _added_noise(report: TapReport) -> float:
+    """Noise that a node adds to what it was given, as a part of its signal; 0 where it adds none."""
+    if report.before_db is None:
+        return 0.0
+    return max(0.0, 10.0 ** (-report.sqnr_db / 10.0) - 10.0 ** (-report.before_db / 10.0))
 
 
 class _Comparable:
@@ -191,13 +198,15 @@ def _decibels(signal: float, error: float) -> float:
     return float(np.clip(10.0 * np.log10(max(signal, 1e-30) / error), -SAME_DB, SAME_DB))
 
 
-def _report(graph: Graph, tap: Tap, sqnr_db: Mapping[str, float]) -> TapReport:
-    before_db = min((sqnr_db[name] for name in tap.inputs if name in sqnr_db), default=SAME_DB)
+def _report(graph: Graph, tap: Tap, sqnr_db: Mapping[str, float], made: Collection[str]) -> TapReport:
+    given = [name for name in tap.inputs if name in made]
+    is_known = all(name in sqnr_db for name in given)
+    before_db = round(min((sqnr_db[name] for name in given), default=SAME_DB), 1) if is_known else None
     return TapReport(
         name=tap.name,
         operator=tap.operator,
         node=tap.node,
         sqnr_db=round(sqnr_db[tap.name], 1),
-        before_db=round(before_db, 1),
+        before_db=before_db,
         heads=graph.heads_of(tap.name),
     )

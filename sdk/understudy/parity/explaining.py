@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from understudy.parity.taps import read_graph
 
 MOST_FRAMES = 2
 _TAPPED = ("onnxruntime", "openvino")
+_ROUNDED = 1e-4
+_RANK_TOLERANCE = 0.02
 _COLUMNS = ("x", "y", "z", "length", "width", "height", "yaw")
 
 Values = Mapping[str, NDArray[Any]]
@@ -32,9 +34,11 @@ class Explanation(Config):
     rung: str
     partner: str
     """The rung that it is held against: the nearest one below that passes."""
-    feeds: dict[str, str]
+    refusal: str = ""
+    """Why the rung does not run at all."""
+    feeds: dict[str, str] = Field(default_factory=dict)
     """By input of the engine, how it differs; empty text where it is the same."""
-    contract: tuple[str, ...]
+    contract: tuple[str, ...] = ()
     """What differs in classes and thresholds."""
     graph: GraphReport | None = None
     outside: str = ""
@@ -52,15 +56,14 @@ class _Seen:
     outputs: Sequence[Values]
 
 
-def explain(rungs: Sequence[Rung], report: LadderReport, frames: Frames) -> Explanation | None:
-    """Looks into the first departing rung; None when there is none.
+def explain(rungs: Sequence[Rung], report: LadderReport, frames: Frames) -> Explanation:
+    """Looks into the first departing rung; there must be one.
 
     Raises:
         UnderstudyError: when the rung it is held against cannot be run any more.
     """
     departing = report.first_departing
-    if departing is None:
-        return None
+    assert departing is not None
     by_name = {rung.name: rung for rung in rungs}
     rung = by_name[departing.name]
     partner = _partner(rung, [entry for entry in rungs if not entry.skipped], report)
@@ -69,7 +72,7 @@ def explain(rungs: Sequence[Rung], report: LadderReport, frames: Frames) -> Expl
     try:
         judged = _seen(rung, few, right.feeds)
     except UnderstudyError as error:
-        return Explanation(rung=rung.name, partner=partner.name, feeds={}, contract=(), outside=f"refused: {error}")
+        return Explanation(rung=rung.name, partner=partner.name, refusal=str(error))
     graph, outside = _inside(partner, rung, right.feeds)
     return Explanation(
         rung=rung.name,
@@ -163,16 +166,29 @@ def _contract_differences(right: Contract, judged: Contract) -> list[str]:
 
 
 def _output_differences(wanted: Sequence[Values], found: Sequence[Values]) -> dict[str, str]:
-    """On the same feeds, row by row, those of the partner that have a score; boxes column by column."""
+    """On the same feeds, row by row, those of the partner that have a score; boxes column by column.
+
+    Boxes are left out where the two do not rank the same candidates alike: their rows are other objects.
+    """
     gaps: dict[str, float] = {}
     for right, judged in zip(wanted, found, strict=True):
-        rows = right["scores"] > 0.05 * float(right["scores"].max(initial=0.0))
-        for name, values in right.items():
-            if judged[name].shape != values.shape:
-                continue
-            difference = np.abs(judged[name][rows].astype(np.float64) - values[rows])
-            columns = _COLUMNS if difference.ndim == 2 and difference.shape[1] == len(_COLUMNS) else ("",)
-            for label, gap in zip(columns, difference.reshape(len(difference), -1).T, strict=False):
-                key = f"{name}.{label}" if label else name
-                gaps[key] = max(gaps.get(key, 0.0), float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)))
-    return {name: f"up to {gap:.3g}" if gap > 1e-4 else "" for name, gap in gaps.items()}
+        scores = right["scores"]
+        rows = np.flatnonzero(scores > 0.05 * float(scores.max(initial=0.0)))
+        are_ranked_alike = _are_ranked_alike(scores[rows], judged["scores"][rows])
+        for name in right if are_ranked_alike else ("scores",):
+            for key, gap in _column_gaps(name, right[name][rows], judged[name][rows]):
+                gaps[key] = max(gaps.get(key, 0.0), gap)
+    return {name: f"by {gap:.3g}" if gap > _ROUNDED else "" for name, gap in gaps.items()}
+
+
+def _are_ranked_alike(scores: NDArray[Any], others: NDArray[Any]) -> bool:
+    """Whether nine in ten rows have nearly the same score."""
+    return len(scores) > 0 and float((np.abs(scores - others) < _RANK_TOLERANCE).mean()) >= 0.9
+
+
+def _column_gaps(name: str, wanted: NDArray[Any], found: NDArray[Any]) -> Iterator[tuple[str, float]]:
+    """What a quarter of the rows differs by at least, of an output, or of each of its columns where it holds boxes."""
+    difference = np.abs(found.astype(np.float64) - wanted.astype(np.float64)).reshape(len(wanted), -1)
+    columns = [f"{name}.{column}" for column in _COLUMNS] if difference.shape[1] == len(_COLUMNS) else [name]
+    for key, gap in zip(columns, difference.T, strict=True):
+        yield key, float(np.percentile(np.nan_to_num(gap, nan=np.inf), 75, method="lower")) if len(gap) else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from understudy.parity.departing import GraphReport, TapReport
+from understudy.parity.departing import SAME_DB, GraphReport, TapReport
 from understudy.parity.explaining import Explanation
 from understudy.parity.verdict import RANGES_M, Departures, RungReport
 
@@ -25,10 +25,12 @@ def describe_explanation(explanation: Explanation, departing: RungReport) -> Ite
 
 
 def _findings(explanation: Explanation) -> Iterator[tuple[str, str]]:
+    if explanation.refusal:
+        yield "refused", explanation.refusal
+        return
     if explanation.feeds:
         yield "feeds", _named(explanation.feeds, "the same")
-    if not explanation.outside.startswith("refused"):
-        yield "thresholds", "; ".join(explanation.contract) or "the same, of the same classes"
+    yield "thresholds", "; ".join(explanation.contract) or "the same, of the same classes"
     if explanation.graph is not None:
         yield from _inside(explanation.graph)
     else:
@@ -48,11 +50,13 @@ def _inside(graph: GraphReport) -> Iterator[tuple[str, str]]:
 
 
 def _tap(tap: TapReport) -> str:
-    return f"{tap.name} ({tap.operator} {tap.node}), {tap.sqnr_db:.1f} dB from {_before(tap)}"
+    return f"{tap.name} ({tap.operator} {tap.node}), {tap.sqnr_db:.1f} dB{_before(tap)}"
 
 
 def _before(tap: TapReport) -> str:
-    return "inputs that are the same" if tap.before_db >= 200 else f"inputs of {tap.before_db:.1f} dB"
+    if tap.before_db is None:
+        return ""
+    return " from inputs that are the same" if tap.before_db >= SAME_DB else f" from inputs of {tap.before_db:.1f} dB"
 
 
 def _reaches(tap: TapReport) -> str:

@@ -16,7 +16,7 @@ from understudy.errors import BundleError, EngineError, InputError
 from understudy.parity.replayed import Vehicle
 
 ORDER: tuple[Precision, ...] = ("fp32", "fp16", "int8", "uint8")
-TORCH, REPLAY = "torch", "replay"
+TORCH, SOURCE, REPLAY = "torch", "source", "replay"
 DEFAULT_RUNTIME = "onnxruntime"
 _PREFIXES = {DEFAULT_RUNTIME: "onnx"}
 
@@ -53,6 +53,7 @@ def rungs_of(
     threads: int = 1,
     runtimes: Sequence[str] = (DEFAULT_RUNTIME,),
     vehicle: Vehicle | None = None,
+    source: Bundle | None = None,
 ) -> tuple[Rung, ...]:
     """The rungs that can be climbed, in order; the first is what the others are compared with.
 
@@ -62,12 +63,16 @@ def rungs_of(
         threads: threads within an operator.
         runtimes: what runs the bundle's models; one that this machine cannot run is skipped with its reason.
         vehicle: ask for the rung `replay`: the same frames as messages of a bag.
+        source: another bundle of the student, such as one exported anew from its run, whose full-precision model is a
+            rung below this bundle's; unlike torch it shows the tensors inside.
 
     Raises:
         BundleError: when there is only one.
         EngineError: when there is no such runtime.
     """
     rungs = [rung for runtime in runtimes for rung in _of_runtime(bundle, runtime, threads)]
+    if source is not None:
+        rungs.insert(0, source_rung(source, threads=threads))
     if reference is not None:
         run = reference
         rungs.insert(0, Rung(TORCH, lambda: open_reference(run, threads=threads), rungs[0].tolerance, runtime=TORCH))
@@ -98,6 +103,12 @@ def parse_runtimes(text: str) -> tuple[str, ...]:
         if name not in get_args(Runtime):
             raise EngineError("runtime", found=name, wanted=" or ".join(get_args(Runtime)))
     return names
+
+
+def source_rung(bundle: Bundle, *, threads: int = 1) -> Rung:
+    """A bundle's full-precision model as what others are compared with."""
+    opener = _opener(bundle, "fp32", DEFAULT_RUNTIME, threads)
+    return Rung(SOURCE, opener, tolerance_of(bundle, "fp32"), bundle.model("fp32"))
 
 
 def _of_runtime(bundle: Bundle, runtime: str, threads: int) -> list[Rung]:

@@ -12,18 +12,16 @@ from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset
 from understudy.engines.cuda_runtime import Device
 from understudy.engines.engine_key import known_engines
-from understudy.engines.opening import OpenedModel, open_engine
 from understudy.engines.tensorrt_opening import refusal
 from understudy.errors import InputError
 from understudy.parity.explaining import explain
 from understudy.parity.faults import FAULTS, TENSORRT, Fault
 from understudy.parity.ladder import Climbed, Frames, choose_frames, compare_rung, ladder_report, run_rung
-from understudy.parity.rungs import TORCH, Rung, rungs_of, tolerance_of
+from understudy.parity.rungs import Rung, rungs_of, source_rung
 from understudy.parity.stage import stage_of
 from understudy.parity.verdict import RungReport
 from understudy.progress import Track, silent
 
-SOURCE = "source"
 _WIDTH = 100
 _ANY_GPU = Device("any GPU", (8, 7))
 
@@ -79,7 +77,8 @@ class _Harness:
 
     def __init__(self, bundle: Bundle, run: Path | None, frames: Frames, folder: Path) -> None:
         self._bundle, self._frames, self._folder = bundle, frames, folder
-        self._first = _first_rung(bundle, run)
+        self._first = rungs_of(bundle, run)[0] if run is not None else source_rung(bundle)
+        self.first = self._first.name
         self.reference: Climbed = run_rung(self._first, frames)
         samples = frames.samples(bundle.manifest, "counting points")
         self._num_points = min(len(cloud) for sample in samples for cloud in sample.frame.clouds.values())
@@ -120,7 +119,6 @@ class _Harness:
         """The first departing tensor where graphs can be held together, else what differs outside."""
         ladder = ladder_report(self.reference, rungs[0], reports, self._frames)
         explained = explain(rungs, ladder, self._frames)
-        assert explained is not None
         if explained.graph is not None and explained.graph.first is not None:
             return f"tensor {explained.graph.first.name}"
         changed = [*(name for name, text in explained.feeds.items() if text), *explained.contract]
@@ -159,7 +157,7 @@ def self_test(
         outcomes = tuple(harness.outcome(fault) for fault in track(faults, "faults", total=len(faults)))
     return SelfTest(
         student=bundle.manifest.name,
-        reference=TORCH if run is not None else SOURCE,
+        reference=harness.first,
         frames=harness.reference.keys,
         outcomes=outcomes,
     )
@@ -167,7 +165,8 @@ def self_test(
 
 def describe_self_test(result: SelfTest) -> Iterator[str]:
     """A row per fault, then the counts."""
-    yield f"{result.student}: {len(result.outcomes)} faults planted one at a time, {len(result.frames)} frames"
+    what = f"{len(result.outcomes)} faults planted one at a time, {len(result.frames)} frames"
+    yield f"{result.student}: {what}, held against {result.reference}"
     yield f" # {'fault':22s} {'planted in':14s} {'lowest rung not to pass':24s} {'clean':6s} where it shows"
     for number, outcome in enumerate(result.outcomes, start=1):
         yield _row(number, outcome)[:_WIDTH]
@@ -176,7 +175,7 @@ def describe_self_test(result: SelfTest) -> Iterator[str]:
     clean = sum(not outcome.clean for outcome in present)
     yield f"{named} of {len(present)} faults are named at their rung; {clean} of {len(present)} clean runs pass"
     if len(present) < len(result.outcomes):
-        yield f"{len(result.outcomes) - len(present)} have no place in this student"
+        yield f"no place in this student: {len(result.outcomes) - len(present)}"
 
 
 def _row(number: int, outcome: Outcome) -> str:
@@ -187,13 +186,6 @@ def _row(number: int, outcome: Outcome) -> str:
     if outcome.found != outcome.expected:
         return f"{begin}{found}, NOT {outcome.expected}"
     return f"{begin}{found:24s} {'FAILS' if outcome.clean else 'passes':6s} {outcome.where}"
-
-
-def _first_rung(bundle: Bundle, run: Path | None) -> Rung:
-    if run is not None:
-        return rungs_of(bundle, run)[0]
-    opener = lambda: OpenedModel(bundle.manifest, open_engine(bundle, "fp32"))  # noqa: E731
-    return Rung(SOURCE, opener, tolerance_of(bundle, "fp32"), bundle.model("fp32"))
 
 
 def _stale(copy: Bundle) -> _Found:
