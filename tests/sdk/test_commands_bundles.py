@@ -72,7 +72,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(shell: Shell, tmp_path: Path)
     for words, message in [
         (("inspect", tmp_path / "absent"), "nothing there"),
         (("inspect", tmp_path / "file.zip"), "not a zip"),
-        (("compile", tmp_path / "file.zip"), "unzip it"),
+        (("compile", tmp_path / "file.zip"), "not a zip"),
         (("compile", bundle, "--target", "abacus"), "target: found abacus"),
         (("compile", bundle, "--precision", "int3"), "precision: found int3, wanted fp32 or"),
         (("compile", bundle, "--target", "rtx", "--precision", "uint8"), "silently clips"),

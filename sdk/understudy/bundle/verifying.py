@@ -8,7 +8,7 @@ from pathlib import Path
 from understudy.bundle.bundle import Bundle, open_anyones_bundle
 from understudy.bundle.names import CHECKSUMS, ENGINES
 from understudy.bundle.signing import refuse_unless_signed, trusted_key
-from understudy.engines.engine_key import KnownEngine, known_engines
+from understudy.engines.engine_key import KnownEngine, attestation_of, known_engines
 from understudy.errors import BundleError
 
 
@@ -44,6 +44,7 @@ def signature_line(bundle: Bundle, keys: Path | None) -> str:
 
 def _refuse_damaged(bundle: Bundle, engines: list[KnownEngine]) -> None:
     for known in engines:
+        attestation_of(bundle, known.record)
         if known.state == "damaged":
             record = known.record
             raise BundleError(

@@ -9,9 +9,9 @@ from typing import Literal
 
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision, Tensor
-from understudy.configuration import Config, file_sha256, read_config, write_json, write_yaml
+from understudy.configuration import Config, file_sha256
 from understudy.engines.attestation import Attestation
-from understudy.errors import EngineError
+from understudy.engines.sealed import read_sealed, write_sealed
 
 LAYERS = ".layers.json"
 State = Literal["ready", "stale", "damaged"]
@@ -110,14 +110,14 @@ def ready_record(bundle: Bundle, key: EngineKey) -> EngineRecord | None:
     sidecar = bundle.engines_folder / f"{key.stem}.yaml"
     if not sidecar.is_file():
         return None
-    record = read_config(sidecar, EngineRecord, EngineError)
+    record = read_sealed(sidecar, EngineRecord)
     return record if record.key == key.digest and _state(bundle, record) == "ready" else None
 
 
 def write_record(bundle: Bundle, key: EngineKey, record: EngineRecord) -> None:
     """Writes the sidecar and removes engines of the same target and precision that were made from something else."""
     bundle.engines_folder.mkdir(exist_ok=True)
-    write_yaml(bundle.engines_folder / f"{key.stem}.yaml", record)
+    write_sealed(bundle.engines_folder / f"{key.stem}.yaml", record)
     for old in bundle.engines_folder.glob(f"{key.target}-{key.precision}-????????????????.*"):
         if not old.name.startswith(f"{key.stem}."):
             old.unlink()
@@ -130,12 +130,12 @@ def attestation_of(bundle: Bundle, record: EngineRecord) -> Attestation | None:
         EngineError: when it cannot be read.
     """
     path = bundle.engines_folder / f"{record.target}-{record.precision}-{record.key}{LAYERS}"
-    return read_config(path, Attestation, EngineError) if path.is_file() else None
+    return read_sealed(path, Attestation) if path.is_file() else None
 
 
 def write_attestation(bundle: Bundle, key: EngineKey, attestation: Attestation) -> None:
     """Writes the table of layers beside the engine."""
-    write_json(bundle.engines_folder / f"{key.stem}{LAYERS}", attestation)
+    write_sealed(bundle.engines_folder / f"{key.stem}{LAYERS}", attestation)
 
 
 def known_engines(bundle: Bundle) -> list[KnownEngine]:
@@ -145,7 +145,7 @@ def known_engines(bundle: Bundle) -> list[KnownEngine]:
         EngineError: when a sidecar cannot be read.
     """
     sidecars = sorted(bundle.engines_folder.glob("*.yaml")) if bundle.engines_folder.is_dir() else []
-    records = [read_config(path, EngineRecord, EngineError) for path in sidecars]
+    records = [read_sealed(path, EngineRecord) for path in sidecars]
     return [KnownEngine(record, _state(bundle, record)) for record in records]
 
 

@@ -19,6 +19,12 @@ BUNDLES = (
         (BUNDLE, flip("bundle/model.onnx")),
     ),
     Case(
+        "manifest edited by hand",
+        INSPECT,
+        ("manifest.yaml: found sha256", "checksums.sha256 says", "after an edit of your own, remove"),
+        (BUNDLE, edit("bundle/manifest.yaml", input__uses_intensity=True)),
+    ),
+    Case(
         "model truncated",
         INSPECT,
         ("model.int8.onnx: sha256", "bytes)", "pack it again"),

@@ -166,6 +166,7 @@ DATA = (
             KITTI,
             copy("bundle"),
             edit("bundle/manifest.yaml", input__uses_intensity=True),
+            remove("bundle/checksums.sha256"),
             write("kitti/training/velodyne/000000.bin", np.full((500, 4), 17, "<f4").tobytes()),
         ),
     ),

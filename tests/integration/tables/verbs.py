@@ -225,7 +225,7 @@ VERBS = (
         "compile {bundle} --target rtx --precision uint8",
         ("uint8", "wanted int8", "--precision int8"),
     ),
-    Case("compile a zip", "compile {bundle_zip}", ("wanted a bundle folder", "unzip it")),
+    Case("compile a single file that is none", "compile {here}/x.zip", ("not a zip",), (write("x.zip", b"x"),)),
     Case("compile a data set", "compile {scenes}", ("no manifest.yaml", "understudy pack")),
     Case(
         "compare with a reference that is no run",

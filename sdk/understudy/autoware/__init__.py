@@ -1,0 +1,1 @@
+"""Autoware: its model-package layout, its object labels, its message of detected objects."""
