@@ -99,7 +99,8 @@ def _added_noise(report: TapReport) -> float:
     """Noise that a node adds to what it was given, as a part of its signal; 0 where it adds none."""
     if report.before_db is None:
         return 0.0
-    return max(0.0, 10.0 ** (-report.sqnr_db / 10.0) - 10.0 ** (-report.before_db / 10.0))
+    added = 10.0 ** (-report.sqnr_db / 10.0) - 10.0 ** (-report.before_db / 10.0)
+    return max(0.0, float(added))
 
 
 class _Comparable:
