@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.autoware.labels import LABELS
 from understudy.bundle.manifest import Manifest, PillarsInput
 
 PACKAGE_VERSION = "v1.0"
@@ -102,8 +101,10 @@ def _model(manifest: Manifest, labels: Sequence[str]) -> list[Entry]:
     farthest_m = math.ceil(math.hypot(max(map(abs, grid.x_range_m)), max(map(abs, grid.y_range_m))))
     thresholds = {name: [entry.score_threshold] for name, entry in zip(names, manifest.classes, strict=True)}
     lows, highs = ([float(side[end]) for side in ranges] for end in (0, 1))
-    is_named = set(names) <= set(LABELS)
-    named = "in label order" + ("" if is_named else "; those that are no label of Autoware become UNKNOWN there")
+    is_named = names == list(labels)
+    named = "in label order" + (
+        "" if is_named else "; a label is named once: deploy_metadata.yaml has each class's own"
+    )
     below = "model_params."
     return [
         Entry(f"{below}class_names", names, is_named, named),
