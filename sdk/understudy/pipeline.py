@@ -19,7 +19,7 @@ from understudy.engines.opening import Runtime, open_engine
 from understudy.errors import EngineError, FrameError, GeometryError
 from understudy.frame import Frame, PointCloud
 from understudy.pillars import group_points
-from understudy.plausibility import refuse_impossible_cloud, refuse_impossible_mounting
+from understudy.plausibility import Scratch, refuse_impossible_cloud, refuse_impossible_mounting
 from understudy.rig import Lidar, Rig
 
 Feeds = dict[str, NDArray[Any]]
@@ -27,6 +27,8 @@ Feeds = dict[str, NDArray[Any]]
 
 class Pipeline(Closing):
     """`pipeline(frame)` is exactly `boxes(engine(prepare(frame)))`; the three steps are public for who times them.
+
+    One thread at a time: like its engine, it works in memory that it keeps.
 
     Args:
         contract: what the network takes and says.
@@ -55,6 +57,7 @@ class Pipeline(Closing):
         self._frame_id = sensor.frame_id
         self._intensity_scale = sensor.intensity_scale if contract.input.uses_intensity else None
         self._feeds = _feeder(contract, sensor)
+        self._scratch = Scratch()
         self._thresholds = np.array([entry.score_threshold for entry in contract.classes], np.float32)
         self._class_names = contract.class_names
 
@@ -118,7 +121,7 @@ class Pipeline(Closing):
                 found=f"{len(cloud)} points",
                 wanted=f"1 to {self.contract.input.max_points} (max_points of the student)",
             )
-        refuse_impossible_cloud(cloud, self.lidar, self._intensity_scale)
+        refuse_impossible_cloud(cloud, self.lidar, self._intensity_scale, self._scratch)
 
 
 def open_pipeline(
@@ -180,12 +183,14 @@ def _points_feeder(lidar: Lidar) -> Callable[[PointCloud], Feeds]:
 def _pillars_feeder(contract: Contract, pillars_input: PillarsInput, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
     ego_from_sensor = _ego_from_sensor(lidar)
     intensity_factor = np.float32(1.0 / lidar.intensity_scale)
+    room = np.empty((pillars_input.max_points, 4), np.float32)
 
     def feeds(cloud: PointCloud) -> Feeds:
-        points_ego = np.empty_like(cloud.points)
+        points_ego = room[: len(cloud)]
         np.matmul(cloud.points[:, :3], ego_from_sensor[:, :3].T, out=points_ego[:, :3])
         points_ego[:, :3] += ego_from_sensor[:, 3]
-        np.clip(cloud.points[:, 3] * intensity_factor, 0.0, 1.0, out=points_ego[:, 3])
+        np.multiply(cloud.points[:, 3], intensity_factor, out=points_ego[:, 3])
+        np.clip(points_ego[:, 3], 0.0, 1.0, out=points_ego[:, 3])
         np.nan_to_num(points_ego[:, 3], copy=False, nan=0.0)
         grouped = group_points(
             points_ego, contract.grid, pillars_input.max_points_per_pillar, pillars_input.max_pillars

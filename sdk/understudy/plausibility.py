@@ -10,6 +10,7 @@ from understudy.frame import PointCloud
 from understudy.rig import Lidar, Rig
 
 _SAMPLES = 2048
+_MOST_SAMPLES = 2 * _SAMPLES
 _FARTHEST_M = 1000.0
 _NEAREST_M = 1.0
 _HIGHEST_M = 5.0
@@ -17,6 +18,37 @@ _FARTHEST_MOUNTING_M = 30.0
 _INTENSITY_MARGIN = 1.5
 _INTENSITY_FLOOR = 1.0 / 250.0
 _OUTLIERS = 0.05
+
+
+class Scratch:
+    """Memory in which one cloud after the other is looked at; of one thread at a time."""
+
+    def __init__(self, num_points: int = _MOST_SAMPLES) -> None:
+        self._columns = np.empty(4 * num_points, np.float32)
+        self._chosen = np.empty(4 * num_points, np.float32)
+        self._finite = np.empty(3 * num_points, np.bool_)
+        self._extremes_m = np.empty(2 * num_points, np.float32)
+        self._flags = np.empty(num_points, np.bool_)
+
+    def columns(self, num_points: int) -> NDArray[np.float32]:
+        """`(4, num_points)`; like all of them without gaps, for numpy copies what has some."""
+        return self._columns[: 4 * num_points].reshape(4, num_points)
+
+    def chosen(self, num_points: int) -> NDArray[np.float32]:
+        """`(4, num_points)`."""
+        return self._chosen[: 4 * num_points].reshape(4, num_points)
+
+    def finite(self, num_points: int) -> NDArray[np.bool_]:
+        """`(3, num_points)`."""
+        return self._finite[: 3 * num_points].reshape(3, num_points)
+
+    def extremes_m(self, num_points: int) -> NDArray[np.float32]:
+        """`(2, num_points)`."""
+        return self._extremes_m[: 2 * num_points].reshape(2, num_points)
+
+    def flags(self, num_points: int) -> NDArray[np.bool_]:
+        """`(num_points,)`."""
+        return self._flags[:num_points]
 
 
 def refuse_impossible_mounting(rig: Rig, name: str, lidar: Lidar) -> None:
@@ -38,20 +70,23 @@ def refuse_impossible_mounting(rig: Rig, name: str, lidar: Lidar) -> None:
         )
 
 
-def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: float | None) -> None:
+def refuse_impossible_cloud(
+    cloud: PointCloud, sensor: str, intensity_scale: float | None, scratch: Scratch | None = None
+) -> None:
     """Looks at about two thousand points of a cloud.
 
     Args:
         cloud: the sweep, in the sensor's frame.
         sensor: its name, for the message.
         intensity_scale: raw intensity that means 1, or None when the student does not look at intensity.
+        scratch: memory to work in, for whoever looks at one cloud after the other.
 
     Raises:
         FrameError: when there is no finite point, or none farther than a meter (a blocked sensor).
         GeometryError: when distances or intensities are in another unit than the rig says.
     """
-    sample = _finite_sample(cloud.points, sensor)
-    reach_m = np.abs(sample[:3]).max(axis=0)
+    sample, scratch = _finite_sample(cloud.points, sensor, scratch or Scratch())
+    reach_m = _reach_m(sample, scratch)
     if reach_m.max() < _NEAREST_M:
         raise FrameError(
             f"cloud of {sensor}",
@@ -59,7 +94,8 @@ def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: flo
             wanted=f"points beyond {_NEAREST_M:g} m",
             remedy="the sensor is blocked or its points are not in meters",
         )
-    if np.count_nonzero(reach_m > _FARTHEST_M) * 2 > len(reach_m):
+    flags = scratch.flags(len(reach_m))
+    if np.count_nonzero(np.greater(reach_m, _FARTHEST_M, out=flags)) * 2 > len(reach_m):
         raise GeometryError(
             f"cloud of {sensor}",
             found=f"most points beyond {_FARTHEST_M:g} m",
@@ -67,29 +103,49 @@ def refuse_impossible_cloud(cloud: PointCloud, sensor: str, intensity_scale: flo
             remedy="the points look like millimeters; convert them in the driver",
         )
     if intensity_scale is not None:
-        _refuse_impossible_intensity(sample[3], sensor, intensity_scale)
+        _refuse_impossible_intensity(sample[3], sensor, intensity_scale, flags)
 
 
-def _finite_sample(points: NDArray[np.float32], sensor: str) -> NDArray[np.float32]:
-    """`(4, M)` finite points at an odd stride, so that an organized cloud is not sampled along one ring."""
-    sample = _finite_columns(points[:: (len(points) // _SAMPLES) | 1])
+def _finite_sample(points: NDArray[np.float32], sensor: str, scratch: Scratch) -> tuple[NDArray[np.float32], Scratch]:
+    """`(4, M)` finite points at an odd stride, so that an organized cloud is not sampled along one ring.
+
+    And the memory that is large enough for them: where none of the sample is finite, all points are looked at.
+    """
+    sample = _finite_columns(points[:: (len(points) // _SAMPLES) | 1], scratch)
     if not sample.size:
-        sample = _finite_columns(points)
+        scratch = Scratch(len(points))
+        sample = _finite_columns(points, scratch)
     if not sample.size:
         raise FrameError(f"cloud of {sensor}", found=f"{len(points)} points, none finite", wanted="finite points")
-    return sample
+    return sample, scratch
 
 
-def _finite_columns(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def _finite_columns(points: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
     """`(N, 4)` to `(4, M)`, contiguous along points: five times faster to reduce than rows of four."""
-    columns = np.ascontiguousarray(points.T)
-    finite = np.isfinite(columns[:3]).all(axis=0)
-    return columns if finite.all() else columns[:, finite]
+    columns = scratch.columns(len(points))
+    np.copyto(columns, points.T)
+    finite = np.isfinite(columns[:3], out=scratch.finite(len(points)))
+    if finite.all():
+        return columns
+    flags = np.logical_and.reduce(finite, axis=0, out=scratch.flags(len(points)))
+    return np.compress(flags, columns, axis=1, out=scratch.chosen(int(np.count_nonzero(flags))))
 
 
-def _refuse_impossible_intensity(intensity: NDArray[np.float32], sensor: str, scale: float) -> None:
+def _reach_m(sample: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
+    """`(M,)`: the largest of |x|, |y|, |z|."""
+    highest, lowest = scratch.extremes_m(sample.shape[1])
+    np.maximum.reduce(sample[:3], axis=0, out=highest)
+    np.minimum.reduce(sample[:3], axis=0, out=lowest)
+    np.negative(lowest, out=lowest)
+    reach_m: NDArray[np.float32] = np.maximum(highest, lowest, out=highest)
+    return reach_m
+
+
+def _refuse_impossible_intensity(
+    intensity: NDArray[np.float32], sensor: str, scale: float, flags: NDArray[np.bool_]
+) -> None:
     brightest = float(np.fmax.reduce(intensity))
-    too_bright = np.count_nonzero(intensity > _INTENSITY_MARGIN * scale)
+    too_bright = np.count_nonzero(np.greater(intensity, _INTENSITY_MARGIN * scale, out=flags))
     if too_bright > _OUTLIERS * len(intensity) or not brightest > _INTENSITY_FLOOR * scale:
         raise GeometryError(
             f"cloud of {sensor}: raw intensity",
