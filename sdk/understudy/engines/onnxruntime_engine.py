@@ -149,7 +149,7 @@ def _open_session(runtime: ModuleType, model: Path, options: Any, provider: Prov
         raise EngineError(f"{model}", found=_first_line(error), wanted="a model ONNX Runtime accepts") from error
 
 
-def _session_options(runtime: ModuleType, threads: int, profile: Path | None) -> Any:
+def _session_options(runtime: ModuleType, threads: int, profile: Path | None = None) -> Any:
     """Options of every session.
 
     Memory patterns are off: they are cached per input shape, and every sweep has another number of points.

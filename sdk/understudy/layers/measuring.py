@@ -79,9 +79,10 @@ def profile_files(
         EngineError: when the runtime is missing or refuses a file.
     """
     with tempfile.TemporaryDirectory(prefix="understudy-layers-") as scratch, ExitStack() as stack:
-        profilers: dict[str, Profiler] = {
-            name: stack.enter_context(_opened(model, Path(scratch) / name, plan)) for name, model in models.items()
-        }
+        profilers: dict[str, Profiler] = {}
+        for name, model in models.items():
+            profilers[name] = _opened(model, Path(scratch) / name, plan)
+            stack.callback(profilers[name].close)
         return run_interleaved(profilers, feeds, plan, track)
 
 

@@ -1,4 +1,4 @@
-"""What hardware promises: a layer takes as long as its multiplications at the peak rate, or its bytes if that is longer.
+"""What hardware promises: the longer of multiplying at the peak rate and moving all bytes once.
 
 These are ESTIMATES from published peaks. Real kernels reach a part of a peak, and a launch takes microseconds that no
 peak knows of; a runtime that fuses small layers, or a cache that holds their data, saves bytes. They tell where a
@@ -47,8 +47,8 @@ PEAKS: dict[str, Peak] = {
         tera_ops={"float32": 129.4, "float16": 258.75, "int8": 517.5},
         gigabytes_per_s=273.0,
         source=(
-            "NVIDIA, Jetson Thor series: 2070 sparse FP4 TFLOPS, LPDDR5X 273 GB/s; derived: FP8 dense a quarter of that,"
-            " FP16 dense an eighth, FP32 as TF32 half of FP16; INT8 is taken as FP8, for no INT8 figure was found."
+            "NVIDIA, Jetson Thor series: 2070 sparse FP4 TFLOPS, LPDDR5X 273 GB/s; derived: FP8 dense a quarter of"
+            " that, FP16 dense an eighth, FP32 as TF32 half of FP16; INT8 is taken as FP8, for no INT8 figure was found."
         ),
     ),
     "rtx4060": Peak(
