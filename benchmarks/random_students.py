@@ -61,14 +61,14 @@ def sweeps() -> tuple[Dataset, str]:
         return SyntheticSweeps(), "synthetic"
 
 
-def make(size: Size, dataset: Dataset, folder: Path, *, quantized: bool) -> tuple[Path, Contract]:
-    """Exports (and quantizes) a seeded detector; the model's file and its contract."""
+def make(size: Size, dataset: Dataset, folder: Path, *, quantized: bool, half: bool = False) -> tuple[Path, Contract]:
+    """Exports (and quantizes) a seeded detector, in float16 too with `half`; the model's file and its contract."""
     torch.manual_seed(0)
     detector = PillarDetector(detector_config(size, DESIGN_GRID, CLASSES))
     _set_normalization(detector, _ego_cloud(dataset[0]))
     classes = tuple(DetectedClass(name=name, score_threshold=SCORE_THRESHOLD) for name in CLASSES)
     contract = Contract(name=size, classes=classes, grid=DESIGN_GRID, input=detector.config.graph_input())
-    record = export_detector(detector, contract, folder)
+    record = export_detector(detector, contract, folder, half=half)
     print(f"{size}: {record.gmacs:.2f} GMAC, {record.parameters:,} parameters, random seeded weights")
     if not quantized:
         return folder / "model.onnx", contract
