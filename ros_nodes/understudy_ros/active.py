@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NS_PER_MS = 1_000_000
 _LONGEST_STOP_S = 2.0
+_SILENT_NS = SyncPolicy().silent_after_ns or 0
+"""As in a replay; a camera that may be silent for longer is waited for longer."""
 
 
 class Active:
@@ -125,6 +127,7 @@ def _policy(node: StudentNode) -> SyncPolicy:
     return SyncPolicy(
         tolerance_ns=node.value("tolerance_ms") * NS_PER_MS,
         max_wait_ns=node.value("max_wait_ms") * NS_PER_MS,
+        silent_after_ns=max(_SILENT_NS, node.value("silent_ms") * NS_PER_MS),
         require=require,
         min_cameras=min_cameras,
     )

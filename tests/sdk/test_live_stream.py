@@ -72,8 +72,8 @@ class TestQueue:
         bench.drive(5)
         bench.drive(20, without=("rear",))
         status = bench.stream.status()
-        assert status.results == 24, "the newest waits for its camera"
-        assert status.of("rear").missing == 19
+        assert status.results == 25, "the newest does not wait for a camera that has long been silent"
+        assert status.of("rear").missing == 20
         assert status.missing == ("rear",)
         bench.drive(5)
         assert bench.stream.status().missing == ()
@@ -88,7 +88,7 @@ class TestQueue:
         assert len(bench.published) == 5
         assert verdict.level == "error"
         assert verdict.at_fault == ("lidar", "rear")
-        assert "lidar: 14 without a set" in verdict.message
+        assert "lidar: 15 without a set" in verdict.message
         assert "rear: no message for 1.6 s" in verdict.message
 
     def test_time_alone_closes_a_set_by_ticks(self) -> None:

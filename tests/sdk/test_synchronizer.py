@@ -169,6 +169,66 @@ def test_the_next_deadline_is_told() -> None:
     assert synchronizer.next_deadline_ns is None
 
 
+def waits_ms(events: list[tuple[str, int]], **policy: int | None) -> list[int]:
+    """How long each sweep waited, where time passes in steps of a millisecond; every message comes when stamped."""
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A", "B"), SyncPolicy.model_validate(policy))
+    waits = []
+    for now_ms in range(events[-1][1] + 200):
+        sets = synchronizer.advance(now_ms * MS)
+        sets += run([event for event in events if event[1] == now_ms], synchronizer)
+        waits += [now_ms - int(entry.pivot.time_ns / MS) for entry in sets]
+    assert synchronizer.counts["L"].adds_up
+    return waits
+
+
+def silent_for(sweeps: range) -> list[tuple[str, int]]:
+    """Twenty sweeps, pictures 5 ms later; B sends none with some of them."""
+    numbers = range(20)
+    events = [(name, 100 * number + late) for number in numbers for name, late in (("L", 0), ("A", 5), ("B", 5))]
+    return [(name, stamp) for name, stamp in events if name != "B" or stamp // 100 not in sweeps]
+
+
+def test_a_camera_that_is_silent_is_waited_for_no_more_until_it_is_back() -> None:
+    waits = waits_ms(silent_for(range(3, 14)), silent_after_ns=400 * MS, max_wait_ns=80 * MS)
+    # B's last picture came at 205 ms, so that of 700 ms is the first sweep more than 400 ms later; its next at 1405 ms.
+    assert waits == [5] * 3 + [80] * 4 + [5] * 7 + [5] * 6
+
+
+def test_the_first_picture_after_a_silence_is_lost_and_the_next_one_is_not() -> None:
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A", "B"), SyncPolicy(silent_after_ns=400 * MS))
+    there = {entry[0]: entry[2] for entry in named(run(silent_for(range(3, 14)), synchronizer))}
+    assert (there["L1300"], there["L1400"], there["L1500"]) == ("-", "-", "B1505")
+
+
+@pytest.mark.parametrize("silent_after_ns", [None, 5000 * MS])
+def test_a_camera_that_may_be_silent_is_always_waited_for(silent_after_ns: int | None) -> None:
+    waits = waits_ms(silent_for(range(3, 14)), silent_after_ns=silent_after_ns, max_wait_ns=80 * MS)
+    assert waits == [5] * 3 + [80] * 11 + [5] * 6
+
+
+def test_a_camera_that_never_sent_is_waited_for_at_first_and_again_after_the_clock_jumped_back() -> None:
+    policy = SyncPolicy(silent_after_ns=250 * MS, max_wait_ns=80 * MS)
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), policy)
+    assert synchronizer.advance(10_000 * MS) == []
+    assert named(run([("L", 10_250)], synchronizer)) == []
+    assert named(run([("L", 10_350)], synchronizer)) == [("L10250", "-"), ("L10350", "-")]
+    assert named(run([("L", 100)], synchronizer)) == []
+    assert synchronizer.clock_jumps == 1
+
+
+def test_a_camera_that_repeats_one_stamp_is_as_good_as_silent() -> None:
+    events = [(name, 100 * number) for number in range(1, 10) for name in ("L", "A")]
+    policy = SyncPolicy(silent_after_ns=250 * MS, max_wait_ns=80 * MS)
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), policy)
+    closed = []
+    for name, now_ms in events:
+        stamp_ms = now_ms if name == "L" else 7
+        closed.append(len(synchronizer.push(name, stamp_ms * MS, name, now_ms * MS)))
+    assert closed[:2] == [0, 0]
+    assert closed[-2:] == [1, 0], "each sweep is given when it comes"
+    assert synchronizer.next_deadline_ns is None
+
+
 def test_a_name_twice_is_refused() -> None:
     with pytest.raises(InputError, match="each name once"):
         Synchronizer("L", ("A", "A"))

@@ -54,6 +54,7 @@ class FromBagSettings(Config):
         return SyncPolicy(
             tolerance_ns=tolerance_ns,
             max_wait_ns=500_000_000 + tolerance_ns,
+            silent_after_ns=None,
             require=self.require,
             queue_size=128,
             jump_back_ns=None,  # a drive goes forward: stamps that go back are left out
