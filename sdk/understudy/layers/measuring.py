@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
 from understudy.closing import Closing
+from understudy.engines.attestation import LayerPrecision
+from understudy.engines.cuda_runtime import Cuda
 from understudy.engines.engine import Engine
+from understudy.engines.engine_key import attestation_of, known_engines
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.engines.openvino_engine import OpenVinoEngine
 from understudy.engines.tensorrt_opening import open_tensorrt_engine
@@ -87,9 +90,14 @@ def profile_files(
 
 
 def profile_engines(
-    bundle: Bundle, precisions: tuple[Precision, ...], feeds: Feeds, plan: ProfilePlan, track: Track = silent
+    bundle: Bundle,
+    precisions: Sequence[Precision],
+    feeds: Feeds,
+    plan: ProfilePlan,
+    track: Track = silent,
+    cuda: Cuda | None = None,
 ) -> dict[str, Profile]:
-    """Profiles a bundle's compiled engines on this GPU.
+    """Profiles a bundle's compiled engines on this GPU; `cuda` as for `TensorRtEngine`.
 
     Raises:
         EngineError: when there is no GPU, or no engine that fits it.
@@ -97,12 +105,15 @@ def profile_engines(
     for precision in precisions:
         refuse_uint8_in_tensorrt(precision, plan.runtime)
     with ExitStack() as stack:
-        profilers = {name: stack.enter_context(_TensorRtProfiler(bundle, name)) for name in precisions}
+        profilers: dict[str, Profiler] = {}
+        for name in precisions:
+            profilers[name] = _TensorRtProfiler(bundle, name, cuda)
+            stack.callback(profilers[name].close)
         return run_interleaved(profilers, feeds, plan, track)
 
 
 def run_interleaved(
-    profilers: Mapping[Any, Profiler], feeds: Feeds, plan: ProfilePlan, track: Track = silent
+    profilers: Mapping[str, Profiler], feeds: Feeds, plan: ProfilePlan, track: Track = silent
 ) -> dict[str, Profile]:
     """One run of each in turn, so that what else the machine does falls on all alike."""
     total = plan.num_warmup + plan.num_runs
@@ -169,10 +180,11 @@ class _OpenVinoProfiler(Closing):
 class _TensorRtProfiler(Closing):
     """TensorRT reports each layer while a run goes on. Written to the documented interface; run on no GPU yet."""
 
-    def __init__(self, bundle: Bundle, precision: Precision) -> None:
-        self.engine = open_tensorrt_engine(bundle, precision, graphs=False)  # a graph's layers are not reported
+    def __init__(self, bundle: Bundle, precision: Precision, cuda: Cuda | None) -> None:
+        self.engine = open_tensorrt_engine(bundle, precision, cuda, graphs=False)  # a graph's layers are not reported
         self._counts = _Counts()
         self._now: list[NodeTime] = []
+        self._attested = _attested(bundle, precision)
         self.engine.report_layers(self._report)
 
     def run(self, feeds: Feeds) -> None:
@@ -189,5 +201,15 @@ class _TensorRtProfiler(Closing):
         self.engine.close()
 
     def _report(self, layer: str, ms: float) -> None:
-        kind = "Reformat" if layer.startswith("Reformatting") else ""
-        self._now.append(NodeTime(layer, kind, (ms,)))
+        row = self._attested.get(layer)
+        kind = "Reformat" if layer.startswith("Reformatting") else (row.kind if row else "")
+        sources = row.onnx_nodes if row else ()
+        kernel = row.inputs[0].lower() if row and row.inputs else ""
+        self._now.append(NodeTime(layer, kind, (ms,), sources, kernel))
+
+
+def _attested(bundle: Bundle, precision: Precision) -> dict[str, LayerPrecision]:
+    """By a layer's name: what was read back of it when the bundle's engines were built."""
+    records = [known.record for known in known_engines(bundle) if known.record.precision == precision]
+    tables = [attestation_of(bundle, record) for record in records]
+    return {row.name: row for table in tables if table is not None for row in table.layers}

@@ -14,7 +14,7 @@ from understudy.errors import EngineError
 
 _KERNEL = "_kernel_time"
 _INTEGER_STARTS = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger")
-_INTEGER_ENDS = ("_i8", "_u8")
+_INTEGER_ENDS = ("_i8", "_u8", "int8")
 
 
 @dataclass(frozen=True)

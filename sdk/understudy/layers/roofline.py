@@ -47,8 +47,8 @@ PEAKS: dict[str, Peak] = {
         tera_ops={"float32": 129.4, "float16": 258.75, "int8": 517.5},
         gigabytes_per_s=273.0,
         source=(
-            "NVIDIA, Jetson Thor series: 2070 sparse FP4 TFLOPS, LPDDR5X 273 GB/s; derived: FP8 dense a quarter of"
-            " that, FP16 dense an eighth, FP32 as TF32 half of FP16; INT8 is taken as FP8, for no INT8 figure was found."
+            "NVIDIA, Jetson Thor series: 2070 sparse FP4 TFLOPS, LPDDR5X 273 GB/s; derived: FP8 dense a quarter, FP16"
+            " dense an eighth of that, FP32 as TF32 half of FP16; INT8 as FP8, for no INT8 figure was found."
         ),
     ),
     "rtx4060": Peak(
