@@ -43,7 +43,7 @@ class Bundle:
         fingerprint: SHA-256 of the manifest's bytes, which names every file's hash.
         archive: the single file it came from, if it did.
         signed_by: short name of the key that signed it; empty when it is not signed.
-        is_trusted: whether that signature was asked for and verified.
+        trusted_keys: the file of keys that the signature was verified with; None when none was asked for.
     """
 
     folder: Path
@@ -51,7 +51,12 @@ class Bundle:
     fingerprint: str
     archive: Path | None = None
     signed_by: str = ""
-    is_trusted: bool = False
+    trusted_keys: Path | None = None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether a signature was asked for, and is there."""
+        return self.trusted_keys is not None
 
     @property
     def source(self) -> Path:
@@ -155,7 +160,7 @@ def _verified(path: Path, trusted_keys: Path | None) -> Bundle:
     for name, wanted in manifest.files.items():
         _verify(folder, name, wanted)
     signed_by = signer_of(folder, path)
-    return Bundle(folder, manifest, file_sha256(manifest_path), archive, signed_by, trusted_keys is not None)
+    return Bundle(folder, manifest, file_sha256(manifest_path), archive, signed_by, trusted_keys)
 
 
 def write_bundle(

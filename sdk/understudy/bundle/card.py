@@ -9,7 +9,6 @@ from typing import Any
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Manifest, Tensor
 from understudy.bundle.names import CHECKSUMS
-from understudy.bundle.signing import trusted_key
 from understudy.bundle.verifying import signature_line
 from understudy.cards import card, megabytes
 from understudy.engines.attestation import describe
@@ -31,7 +30,7 @@ def bundle_card(bundle: Bundle) -> str:
         ("input", _input(manifest)),
         ("tensors in", _tensors(manifest.inputs)),
         ("tensors out", _tensors(manifest.outputs)),
-        ("signature", signature_line(bundle, trusted_key(None) if bundle.is_trusted else None)),
+        ("signature", signature_line(bundle, bundle.trusted_keys)),
         *_labeled("models", _models(bundle)),
         *_labeled("engines", _engines(bundle)),
         *_labeled("tolerances", _tolerances(manifest)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.bundle.bundle import Bundle, open_anyones_bundle
@@ -12,7 +11,7 @@ from understudy.engines.engine_key import KnownEngine, attestation_of, known_eng
 from understudy.errors import BundleError
 
 
-def verify_bundle(path: Path, keys: Path | None = None) -> Iterator[str]:
+def verify_bundle(path: Path, keys: Path | None = None) -> list[str]:
     """Checks manifest, models, engines and, with keys, the signature; says in lines what was checked.
 
     Args:
@@ -28,11 +27,14 @@ def verify_bundle(path: Path, keys: Path | None = None) -> Iterator[str]:
     asked = trusted_key(keys)
     if asked is not None:
         refuse_unless_signed(bundle.folder, asked, path)
-    yield f"{path}: {bundle.manifest.name}, fingerprint {bundle.fingerprint[:12]}"
-    yield f"manifest:  {'verified' if (bundle.folder / CHECKSUMS).is_file() else f'not verified, no {CHECKSUMS}'}"
-    yield f"models:    {len(bundle.manifest.files)} verified"
-    yield f"engines:   {_engines(engines)}"
-    yield f"signature: {signature_line(bundle, asked)}"
+    has_checksums = (bundle.folder / CHECKSUMS).is_file()
+    return [
+        f"{path}: {bundle.manifest.name}, fingerprint {bundle.fingerprint[:12]}",
+        f"manifest:  {'verified' if has_checksums else f'not verified, no {CHECKSUMS}'}",
+        f"models:    {len(bundle.manifest.files)} verified",
+        f"engines:   {_engines(engines)}",
+        f"signature: {signature_line(bundle, asked)}",
+    ]
 
 
 def signature_line(bundle: Bundle, keys: Path | None) -> str:

@@ -36,10 +36,10 @@ def open_tensorrt_engine(
             return _opened(bundle, known.record, cuda, graphs)
         reasons.append(f"{known.record.file}: {reason}")
     raise EngineError(
-        f"{bundle.folder}: {precision} engine for {device.name} ({device.architecture})",
+        f"{bundle.source}: {precision} engine for {device.name} ({device.architecture})",
         found="; ".join(reasons) or "none",
         wanted="one built for it from this model",
-        remedy=f"understudy compile {bundle.folder} --target this --precision {precision}",
+        remedy=f"understudy compile {bundle.source} --target this --precision {precision}",
     )
 
 
