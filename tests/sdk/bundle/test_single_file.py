@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from tests.sdk.bundle.bundle_cases import Shell, bundle_with_engine
+from tests.sdk.engines.test_tensorrt_engine import assert_same, feeds_of
+from tests.sdk.engines.test_tensorrt_targets import Vehicle
 from understudy.bundle.archives import write_archive
 from understudy.bundle.bundle import open_bundle
+from understudy.bundle.signing import sign_manifest
 from understudy.bundle.single_file import writable
 from understudy.engines.engine_key import known_engines
 from understudy.engines.model import open_model
-from understudy.errors import BundleError
+from understudy.engines.tensorrt_opening import open_tensorrt_engine
+from understudy.errors import BundleError, EngineError
 from understudy.pipeline import open_pipeline
 from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle
 
@@ -148,3 +152,24 @@ def test_a_link_in_a_folder_does_not_carry_what_it_points_at_into_the_file(tmp_p
     (folder / "extra.onnx").symlink_to(tmp_path / "secret")
     archive = write_archive(folder, tmp_path / "fleet.zip")
     assert "extra.onnx" not in zipfile.ZipFile(archive).namelist()
+
+
+def test_an_engine_for_a_fleet_runs_from_the_signed_file_and_on_its_gpu_alone(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed and signed, then compiled on one vehicle; an emulated GPU stands for all of them."""
+    archive = write_archive(tiny_bundle(tmp_path / "bundle").folder, tmp_path / "fleet.zip")
+    with writable(archive) as folder:
+        sign_manifest(folder, key)
+    (tmp_path / "built").mkdir()
+    orin = Vehicle(monkeypatch, tmp_path / "built", capability=(8, 7))
+    with writable(archive) as folder:
+        orin.build(open_bundle(folder), "orin")
+    fleet = open_bundle(archive, trusted_keys=key.with_name("key.pub.pem"))
+    with open_tensorrt_engine(fleet, "fp32", orin.cuda) as engine:
+        feeds = feeds_of(500)
+        assert_same(fleet, engine(feeds), feeds)
+    orin.gpu.capability = (8, 9)
+    with pytest.raises(EngineError, match="built for SM87") as refusal:
+        open_tensorrt_engine(fleet, "fp32", orin.cuda)
+    assert f"understudy compile {archive} --target this" in str(refusal.value)
