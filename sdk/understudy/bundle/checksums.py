@@ -36,12 +36,15 @@ def refuse_changed_manifest(folder: Path, source: Path) -> None:
     found, wanted = path.read_bytes(), _text_of(folder).encode("ascii")
     if found == wanted:
         return
-    for line in wanted.decode("ascii").splitlines():
-        digest, _, name = line.partition("  ")
-        if line.encode("ascii") not in found.splitlines():
-            recorded = f"what {CHECKSUMS} says"
-            raise BundleError(f"{source}: {name}", found=f"sha256 {digest[:12]}", wanted=recorded, remedy=_PACK_AGAIN)
-    raise BundleError(f"{source}: {CHECKSUMS}", found="other lines", wanted=f"those of {MANIFEST}", remedy=_PACK_AGAIN)
+    lines = found.splitlines()
+    for name in _COVERED:
+        digest = file_sha256(folder / name) if (folder / name).is_file() else ""
+        is_listed = any(line.endswith(f"  {name}".encode("ascii")) for line in lines)
+        if f"{digest}  {name}".encode("ascii") not in lines and (digest or is_listed):
+            said = f"sha256 {digest[:12]}" if digest else "nothing there"
+            wanted_there = f"what {CHECKSUMS} says"
+            raise BundleError(f"{source}: {name}", found=said, wanted=wanted_there, remedy=_PACK_AGAIN)
+    raise BundleError(f"{source}: {CHECKSUMS}", found="other lines", wanted=f"one of {MANIFEST}", remedy=_PACK_AGAIN)
 
 
 def _text_of(folder: Path) -> str:

@@ -147,6 +147,12 @@ def test_what_was_not_signed_like_this_is_refused(signed: Path, key: Path, name:
     assert message in said
 
 
+def test_a_signature_that_was_taken_away_is_missed_even_by_who_asks_for_none(signed: Path) -> None:
+    (signed / "manifest.sig").unlink()
+    with pytest.raises(BundleError, match=r"manifest\.sig: found nothing there, wanted what checksums\.sha256 says"):
+        open_bundle(signed)
+
+
 def test_another_key_is_refused_and_one_of_several_is_enough(signed: Path, key: Path, tmp_path: Path) -> None:
     other = write_key_pair(tmp_path / "other.pem")
     assert "manifest.sig: found signed by" in refusal_of(signed, other)
@@ -219,6 +225,7 @@ def test_a_node_is_held_to_it_too(signed: Path, key: Path, tmp_path: Path, monke
     student = pytest.importorskip("understudy_ros.student")
     monkeypatch.setenv(TRUSTED_KEY_VARIABLE, str(public_of(key)))
     student.bundle_student(signed, simple_rig()).close()
+    student.bundle_student(write_archive(signed, tmp_path / "fleet.zip"), simple_rig()).close()
     with pytest.raises(BundleError, match="not signed"):
         student.bundle_student(tiny_bundle(tmp_path / "unsigned").folder, simple_rig())
 

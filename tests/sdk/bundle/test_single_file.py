@@ -74,7 +74,9 @@ def test_a_change_that_fails_leaves_the_file_as_it_was(archive: Path, tmp_path: 
 
 def test_verbs_and_library_take_the_file(shell: Shell, archive: Path, tmp_path: Path) -> None:
     assert "1 verified" in shell("verify", archive)[1]
-    assert shell("autoware", archive, "--out", tmp_path / "package")[0] == 0
+    status, out, _ = shell("autoware", archive, "--out", tmp_path / "package")
+    assert status == 0
+    assert max(map(len, out.splitlines()[1:])) <= 100
     frame = frame_of(road_cloud(np.random.default_rng(0)))
     with open_pipeline(archive, simple_rig()) as one, open_model(archive).engine as engine:
         assert len(one(frame)) > 0
