@@ -1,100 +1,20 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from onnx import numpy_helper
-from typer.testing import CliRunner
 
-from understudy.boxes import Boxes
-from understudy.bundle.bundle import PackedModel, write_bundle
-from understudy.bundle.manifest import Contract, Tolerance
-from understudy.bundle.signature import expected_inputs
-from understudy.cli import build_app
-from understudy.datasets.dataset import Sample
+from tests.sdk.parity_cases import CONTRACT, TIGHT, TOLERANCE, Answer, Drive, rung, toy_answer, with_boxes
+from understudy.bundle.manifest import Contract
 from understudy.engines.engine import Arrays
 from understudy.engines.opening import OpenedModel
-from understudy.errors import BundleError, EngineError, InputError
-from understudy.parity.agreement import compare_boxes
+from understudy.errors import EngineError, InputError
 from understudy.parity.ladder import LadderReport, climb
-from understudy.parity.rungs import Rung, rungs_of
+from understudy.parity.rungs import Rung
 from understudy.parity.table import describe, verdict
 from understudy.parity.verdict import NOTHING_COMPARED
-from understudy.testing import (
-    CLASS_NAMES,
-    FakeEngine,
-    frame_of,
-    road_cloud,
-    simple_rig,
-    tiny_bundle,
-    tiny_contract,
-    tiny_outputs,
-    write_tiny_model,
-)
-
-TOLERANCE = Tolerance(min_matched=0.9, position_m=0.3, size_m=0.3, yaw_rad=0.3, score=0.1)
-TIGHT = Tolerance(min_matched=0.99, position_m=0.02, size_m=0.02, yaw_rad=0.02, score=0.01)
-THRESHOLDS = np.full(len(CLASS_NAMES), 0.3, np.float32)
-CONTRACT = tiny_contract(uses_intensity=True)
-INTENSITY_SCALE = 255.0
-_SIZES_M = np.array([[4.2, 1.8, 1.6], [8.0, 2.5, 3.2], [0.7, 0.6, 1.7], [1.8, 0.7, 1.6]], np.float32)
-
-
-@dataclass(frozen=True)
-class Drive:
-    """Clouds of a road, the same for the same number."""
-
-    num_frames: int = 6
-    class_names: tuple[str, ...] = CLASS_NAMES
-    fingerprint: str = "d" * 64
-
-    def __len__(self) -> int:
-        return self.num_frames
-
-    def __getitem__(self, index: int) -> Sample:
-        cloud = road_cloud(np.random.default_rng(index), 600, intensity_scale=INTENSITY_SCALE, stamp_ns=index)
-        rig = simple_rig(intensity_scale=INTENSITY_SCALE)
-        return Sample(f"frame-{index}", frame_of(cloud), rig, boxes=None, segments={})
-
-
-def toy_answer(feeds: Arrays) -> dict[str, np.ndarray]:
-    """A box at every 40th point: its place from the point moved to ego, its score from the scaled intensity."""
-    points = feeds["points"][::40]
-    transform = feeds["ego_from_sensor"]
-    centers = points[:, :3] @ transform[:, :3].T + transform[:, 3]
-    labels = np.arange(len(points), dtype=np.int32) % len(CLASS_NAMES)
-    yaw = np.arctan2(points[:, 1], points[:, 0])[:, None]
-    scores = np.clip(points[:, 3] * feeds["intensity_factor"], 0, 1)
-    scores[np.abs(scores - 0.3) < 0.11] = 0.5
-    return {
-        "boxes": np.concatenate([centers, _SIZES_M[labels], yaw], axis=1).astype(np.float32),
-        "scores": scores.astype(np.float32),
-        "labels": labels,
-    }
-
-
-Answer = Callable[[Arrays], Mapping[str, np.ndarray]]
-
-
-def rung(name: str, answer: Answer = toy_answer, contract: Contract = CONTRACT, tolerance: Tolerance = TIGHT) -> Rung:
-    return Rung(name, lambda: OpenedModel(contract, FakeEngine(contract, answer)), tolerance)
-
-
-def with_boxes(change: Callable[[np.ndarray], None]) -> Answer:
-    def answer(feeds: Arrays) -> dict[str, np.ndarray]:
-        outputs = toy_answer(feeds)
-        change(outputs["boxes"])
-        return outputs
-
-    return answer
+from understudy.testing import FakeEngine, tiny_contract
 
 
 def swap_axes(boxes: np.ndarray) -> None:
@@ -268,81 +188,6 @@ def test_engines_are_closed() -> None:
     assert all(engine.closed and engine.num_calls == 2 for engine in engines)
 
 
-def boxes_of(rows: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int]) -> Boxes:
-    geometry = np.array(rows, np.float32).reshape(-1, 7)
-    return Boxes(geometry, np.array(labels, np.int32), CLASS_NAMES, scores=np.array(scores, np.float32))
-
-
-CAR = (10.0, 2.0, 0.8, 4.2, 1.8, 1.6, 0.1)
-
-
-@pytest.mark.parametrize(("score", "is_excused"), [(0.35, True), (0.39, True), (0.41, False), (0.9, False)])
-def test_box_near_its_threshold_may_be_missing_on_either_side(score: float, is_excused: bool) -> None:
-    one, none = boxes_of([CAR], [score], [0]), Boxes.empty(CLASS_NAMES, scored=True)
-    missing = compare_boxes(one, none, THRESHOLDS, TOLERANCE)
-    extra = compare_boxes(none, one, THRESHOLDS, TOLERANCE)
-    assert len(missing.missing) == len(extra.extra) == (not is_excused)
-    assert len(missing.excused) == len(extra.excused) == is_excused
-
-
-def test_box_far_below_the_threshold_is_not_excused() -> None:
-    agreement = compare_boxes(
-        Boxes.empty(CLASS_NAMES, scored=True), boxes_of([CAR], [0.05], [0]), THRESHOLDS, TOLERANCE
-    )
-    assert agreement.extra.tolist() == [0]
-
-
-def test_boxes_of_other_classes_are_no_partners() -> None:
-    agreement = compare_boxes(boxes_of([CAR], [0.9], [0]), boxes_of([CAR], [0.9], [1]), THRESHOLDS, TOLERANCE)
-    assert agreement.missing.tolist() == [0]
-    assert agreement.extra.tolist() == [1]
-    assert not len(agreement.labels)
-
-
-def test_nearest_pairs_come_first() -> None:
-    reference = boxes_of([CAR, (11.5, *CAR[1:])], [0.9, 0.8], [0, 0])
-    candidate = boxes_of([(11.4, *CAR[1:]), (9.9, *CAR[1:])], [0.9, 0.8], [0, 0])
-    agreement = compare_boxes(reference, candidate, THRESHOLDS, TOLERANCE)
-    np.testing.assert_allclose(agreement.deviations[:, 0], [0.1, 0.1], atol=1e-5)
-
-
-def test_yaw_is_compared_across_the_seam() -> None:
-    reference, candidate = boxes_of([(*CAR[:6], 3.1)], [0.9], [0]), boxes_of([(*CAR[:6], -3.1)], [0.9], [0])
-    agreement = compare_boxes(reference, candidate, THRESHOLDS, TOLERANCE)
-    assert agreement.deviations[0, 2] == pytest.approx(2 * np.pi - 6.2, abs=1e-5)
-
-
-@st.composite
-def detections(draw: st.DrawFn) -> Boxes:
-    count = draw(st.integers(0, 12))
-    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    rows = generator.uniform(-6, 6, (count, 7)).astype(np.float32)
-    rows[:, 3:6] = np.abs(rows[:, 3:6])
-    scores, labels = generator.uniform(0.3, 1, count), generator.integers(0, len(CLASS_NAMES), count)
-    return Boxes(rows, labels.astype(np.int32), CLASS_NAMES, scores=scores.astype(np.float32))
-
-
-@given(detections())
-def test_boxes_agree_with_themselves(boxes: Boxes) -> None:
-    agreement = compare_boxes(boxes, boxes, THRESHOLDS, TOLERANCE)
-    assert len(agreement.labels) == len(boxes)
-    assert not agreement.deviations.any()
-
-
-@given(detections(), detections(), st.randoms(use_true_random=False))
-def test_sides_and_order_do_not_matter(first: Boxes, second: Boxes, random: Any) -> None:
-    order = list(range(len(second)))
-    random.shuffle(order)
-    forth = compare_boxes(first, second[np.array(order, np.intp)], THRESHOLDS, TOLERANCE)
-    back = compare_boxes(second, first, THRESHOLDS, TOLERANCE)
-    assert sorted(forth.missing) == sorted(back.extra)
-    assert sorted(forth.extra) == sorted(back.missing)
-    assert sorted(forth.excused) == sorted(back.excused)
-    np.testing.assert_allclose(np.sort(forth.deviations[:, 0]), np.sort(back.deviations[:, 0]))
-    num_lonely = len(forth.missing) + len(forth.extra) + len(forth.excused)
-    assert 2 * len(forth.labels) + num_lonely == len(first) + len(second)
-
-
 def test_table_fits_and_names_what_was_allowed() -> None:
     answer, contract, _ = FAULTS["half a cell"]
     lines = list(describe(ladder(2, answer, contract)))
@@ -352,65 +197,3 @@ def test_table_fits_and_names_what_was_allowed() -> None:
     assert any(line.startswith("  pedestrian") for line in lines)
     last = next(line for line in lines if line.startswith("first departing rung"))
     assert last.startswith("first departing rung: onnx-int8 (position 0.5 m > 0.02 m, frame frame-")
-
-
-def test_bundle_of_one_model_has_no_ladder(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="parity ladder: found one rung, onnx-fp32"):
-        rungs_of(tiny_bundle(tmp_path / "bundle"), None)
-
-
-def faulty_bundle(folder: Path) -> Path:
-    """A real bundle whose INT8 model puts its boxes half a cell off."""
-    contract = tiny_contract()
-    good = write_tiny_model(folder / "good.onnx", contract)
-    model = onnx.load(good)
-    for tensor in model.graph.initializer:
-        if tensor.name == "x_first":
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.5), "x_first"))
-    onnx.save(model, folder / "bad.onnx")
-    write_bundle(
-        folder / "bundle",
-        contract,
-        {"fp32": PackedModel(good, 18, 10), "int8": PackedModel(folder / "bad.onnx", 18, 10)},
-        inputs=expected_inputs(contract),
-        outputs=tiny_outputs(),
-        tolerances={"fp32": TIGHT, "int8": TOLERANCE},
-    )
-    return folder / "bundle"
-
-
-@pytest.fixture
-def drive_as_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.datasets.opening.open_dataset", lambda path, split=None: Drive())
-
-
-@pytest.mark.usefixtures("drive_as_data")
-def test_command_passes_with_0_and_writes_its_record(tmp_path: Path) -> None:
-    tiny_bundle(tmp_path / "bundle", precisions=("fp32", "int8", "uint8"))
-    record = tmp_path / "new" / "parity.json"
-    arguments = ["compare", str(tmp_path / "bundle"), "--data", ".", "--frames", "3", "--json", str(record)]
-    result = CliRunner().invoke(build_app(), arguments)
-    assert result.exit_code == 0, result.output
-    assert "every rung agrees with the reference" in result.stdout
-    values = json.loads(record.read_text())
-    assert [entry["name"] for entry in values["rungs"]] == ["onnx-int8", "onnx-uint8"]
-    assert values["rungs"][0]["total"]["num_pairs"] == values["num_reference_boxes"] > 0
-    assert values["frames"] == ["frame-0", "frame-2", "frame-5"]
-
-
-@pytest.mark.usefixtures("drive_as_data")
-def test_command_exits_with_1_and_names_the_rung(tmp_path: Path) -> None:
-    bundle = faulty_bundle(tmp_path)
-    result = CliRunner().invoke(build_app(), ["compare", str(bundle), "--data", ".", "--frames", "2"])
-    assert result.exit_code == 1
-    assert "first departing rung: onnx-int8 (position 0.5 m > 0.3 m, frame frame-" in result.stdout
-
-
-@pytest.mark.data
-def test_real_sweeps_agree_over_the_rungs(tmp_path: Path, data_root: Path) -> None:
-    from understudy.datasets.kitti import KittiDataset
-
-    bundle = tiny_bundle(tmp_path / "bundle", precisions=("fp32", "uint8"))
-    report = climb(rungs_of(bundle, None), KittiDataset(data_root / "kitti" / "object"), num_frames=3)
-    assert report.first_departing is None
-    assert report.num_reference_boxes > 5

@@ -19,6 +19,9 @@ FLOORS_DB: dict[Rounding, float] = {"exact": 60.0, "fp16": 30.0, "int8": 10.0}
 least in float16, 15 dB in symmetric int8, 24 dB in the twin, no difference worth the name where nothing is rounded."""
 SAME_DB = 200.0
 _COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"})
+_MAY_DIFFER = ("Conv", "Gemm", "MatMul", "Reduce")
+"""Operators that may say something else from the same inputs: weights are rounded, and a reduction over candidates also
+takes in those that only one of the two selected."""
 _NUM_LOSSES = 3
 
 Values = Mapping[str, NDArray[Any]]
@@ -47,7 +50,8 @@ class GraphReport(Config):
     first: TapReport | None
     """In the order of the graph, the first below the floor."""
     losses: tuple[TapReport, ...]
-    """The nodes that add most noise to what they were given, worst first."""
+    """The nodes that add most noise to what they were given, worst first; none where nothing may be rounded: behind the
+    first departing tensor all is consequence."""
 
 
 def rounding_between(reference: Precision, candidate: Precision) -> Rounding:
@@ -84,15 +88,21 @@ def compare_graphs(
     taps = [tap for tap in taps_in_both(reference, candidate) if comparable.takes(tap)]
     noise = _noise(reference, candidate, taps, feeds, comparable, runtimes)
     sqnr_db = {name: _decibels(signal, error) for name, (signal, error) in noise.items()}
-    made = {tap.name for tap in reference.taps}
-    reports = [_report(reference, tap, sqnr_db, made) for tap in taps if tap.name in sqnr_db]
+    given = _given(reference)
+    reports = [_report(reference, tap, sqnr_db, given[tap.name]) for tap in taps if tap.name in sqnr_db]
     floor_db = FLOORS_DB[rounding]
     return GraphReport(
         num_taps=len(reports),
         floor_db=floor_db,
-        first=next((report for report in reports if report.sqnr_db < floor_db), None),
-        losses=tuple(sorted(filter(_added_noise, reports), key=_added_noise, reverse=True)[:_NUM_LOSSES]),
+        first=next((report for report in reports if comparable.departs(report, floor_db)), None),
+        losses=() if rounding == "exact" else tuple(_worst(reports, comparable.selected)),
     )
+
+
+def _worst(reports: Sequence[TapReport], selected: Collection[str]) -> list[TapReport]:
+    """Of the network itself: behind the selection noise is that of single boxes."""
+    lossy = [report for report in reports if report.name not in selected and _added_noise(report)]
+    return sorted(lossy, key=_added_noise, reverse=True)[:_NUM_LOSSES]
 
 
 def _added_noise(report: TapReport) -> float:
@@ -109,14 +119,19 @@ class _Comparable:
     def __init__(self, graph: Graph, rounding: Rounding) -> None:
         self._graph, self._exact = graph, rounding == "exact"
         self.selected = graph.downstream(graph.selection) if graph.selection else set[str]()
-        self._decided = set() if self._exact else _decided(graph)
+        self._decided = set() if self._exact else _decided(graph) - self.selected
 
     def takes(self, tap: Tap) -> bool:
         if self._exact:
             return True
-        if tap.name in self.selected:
-            return tap.name in self._graph.outputs
         return tap.operator != "Cast" and tap.name not in self._decided  # halving adds casts, and numbers them anew
+
+    def departs(self, report: TapReport, floor_db: float) -> bool:
+        """Below the floor; where values are rounded also what differs though all its node was given is the same."""
+        if not self._exact and report.before_db == SAME_DB and not report.operator.startswith(_MAY_DIFFER):
+            return report.sqnr_db < FLOORS_DB["exact"]
+        counts = self._exact or report.name not in self.selected or report.name in self._graph.outputs
+        return counts and report.sqnr_db < floor_db
 
     def rows(self, reference: Values, candidate: Values) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
         """Rows of candidates that both selected, in both, and how many there are to select."""
@@ -199,8 +214,18 @@ def _decibels(signal: float, error: float) -> float:
     return float(np.clip(10.0 * np.log10(max(signal, 1e-30) / error), -SAME_DB, SAME_DB))
 
 
-def _report(graph: Graph, tap: Tap, sqnr_db: Mapping[str, float], made: Collection[str]) -> TapReport:
-    given = [name for name in tap.inputs if name in made]
+def _given(graph: Graph) -> dict[str, list[str]]:
+    """By tensor, the tensors that its node was given, behind casts; constants and the graph's inputs left out."""
+    made = {tap.name: tap for tap in graph.taps}
+
+    def behind(name: str) -> str:
+        tap = made.get(name)
+        return name if tap is None or tap.operator != "Cast" else behind(tap.inputs[0])
+
+    return {tap.name: [name for name in map(behind, tap.inputs) if name in made] for tap in graph.taps}
+
+
+def _report(graph: Graph, tap: Tap, sqnr_db: Mapping[str, float], given: Collection[str]) -> TapReport:
     is_known = all(name in sqnr_db for name in given)
     before_db = round(min((sqnr_db[name] for name in given), default=SAME_DB), 1) if is_known else None
     return TapReport(
