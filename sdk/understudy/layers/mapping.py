@@ -26,6 +26,7 @@ _ENDINGS = re.compile(
     r"(_nchwc|_token_\d+|_quant|_QuantizeLinear|_DequantizeLinear|/[^/]+|\.\d+|_kernel_time|_myl\w*)$"
 )
 _JOINED = re.compile(r" \+ | \|\| |\{\||,")
+_COMPUTES = re.compile(r"Conv(?!ert)|MatMul|Gemm|FullyConnected")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
@@ -78,8 +79,22 @@ class Mapping:
         for name in _names(node):
             found = self.layer_of_node.get(name) or self._through_tensor(name)
             if found:
-                return Place(layer=found)
+                return Place(layer=self._computing_before(found) if _COMPUTES.search(node.kind) else found)
         return Place()
+
+    def _computing_before(self, layer: str) -> str:
+        """A convolution that goes by the name of what was fused behind it is the one before that."""
+        node = self.reference.by_name[layer]
+        while node.kind not in COMPUTING:
+            before = self.reference.maker.get(node.inputs[0]) if node.inputs else None
+            if before is None:
+                return layer
+            node = before
+        return self._layer_of_reference[node.name]
+
+    @cached_property
+    def _layer_of_reference(self) -> dict[str, str]:
+        return {node.name: layer.name for layer in self.reference.layers for node in layer.nodes}
 
     def _by_order(self) -> dict[str, str]:
         ours, theirs = ([layer for layer in graph.layers if layer.kind in COMPUTING] for graph in self._graphs)

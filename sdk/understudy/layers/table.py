@@ -11,7 +11,7 @@ from understudy.layers.roofline import THIS, Peak
 
 ROWS = 20
 _NUMBER, _RATIO, _COST = 8, 9, 7
-_ESTIMATE, _BOUND = 12, 10
+_ESTIMATE, _BOUND = 9, 9
 
 
 def describe(report: LayerReport, num_rows: int = ROWS) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _estimates(report: LayerReport, target: str, num_rows: int) -> Iterator[str]
     names = [name for name in report.totals if any(target in row.times[name].estimate_ms for row in report.layers)]
     names = [name for name in names if target in report.totals[name].estimate_ms]
     yield ""
-    yield f"ESTIMATE for {peak.name}, each layer by itself at peak rates; nothing was measured there"
+    yield f"ESTIMATE for {peak.name}: each layer by itself at peak rates, not measured"
     width = WIDTH - len(names) * (_ESTIMATE + _BOUND)
     yield f"{'layer, milliseconds':<{width}}" + "".join(f"{name:>{_ESTIMATE}}{'bound by':>{_BOUND}}" for name in names)
     longest = sorted(report.layers, key=lambda row: -row.times[REFERENCE].estimate_ms.get(target, 0.0))
