@@ -3,8 +3,8 @@
 The LiDAR sweep is the pivot. For each camera the frame nearest to the sweep's reference time, within a tolerance, is
 its partner. A set is closed when every camera has delivered a frame at or after the reference time, or when `max_wait`
 has passed on the clock that the caller passes along: ROS time in a node, the recorder's log time in a replay. A camera
-that was silent for long before the sweep came is not waited for: it would delay every set. Nothing here calls anybody
-back, so nobody's exception can interrupt it; `synchronizer_delivery` calls back.
+that is silent while sweeps come is not waited for after a while: it would delay every set. Nothing here calls anybody back,
+so nobody's exception can interrupt it; `synchronizer_delivery` calls back.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class SyncPolicy(Config):
     max_wait_ns: int = Field(100_000_000, ge=0)
     """Longest that a sweep waits, from its arrival."""
     silent_after_ns: int | None = Field(1_000_000_000, gt=0)
-    """A sweep waits for no camera of which nothing was taken for longer before it came, until something is; None waits
-    for every camera. Must be longer than the slowest camera's period."""
+    """A sweep waits for no camera that has sent nothing since one that came so much earlier waited for it in vain; None
+    waits for every camera. Must be longer than the slowest camera's period."""
     require: Literal["all", "min_n", "any"] = "any"
     """Cameras without which a sweep is not used: all of them, `min_cameras` of them, or none."""
     min_cameras: int = Field(1, ge=0)
@@ -161,7 +161,7 @@ class _Queue(Generic[T]):
 
     def _forget(self) -> None:
         self.newest_ns: float = _NEVER_NS
-        self.heard_ns: int | None = None
+        self.unanswered_ns: int | None = None
         self.last_used_ns: int | None = None
         self._behind_ns = 0
         self._num_behind = 0
@@ -190,9 +190,9 @@ class _Queue(Generic[T]):
             return "stale"
         return "out_of_order"
 
-    def append(self, entry: Stamped[T], now_ns: int) -> None:
+    def append(self, entry: Stamped[T]) -> None:
         self.waiting.append(entry)
-        self.newest_ns, self.heard_ns = entry.time_ns, now_ns
+        self.newest_ns, self.unanswered_ns = entry.time_ns, None
         self._num_behind = 0
 
     def take(self, entry: Stamped[T]) -> None:
@@ -251,7 +251,6 @@ class Synchronizer(Generic[T]):
         self._queues = {pivot: self._pivot} | self._cameras
         self._deadlines_ns: deque[int] = deque()
         self._now_ns: int | None = None
-        self._began_ns = 0
         self.clock_jumps = 0
         """How often the clock has gone back by more than the policy's `jump_back_ns`."""
 
@@ -293,9 +292,9 @@ class Synchronizer(Generic[T]):
             return closed
         if len(queue.waiting) >= self._policy.queue_size:
             closed += self._make_room(queue)
-        assert self._now_ns is not None
-        queue.append(entry, self._now_ns)
+        queue.append(entry)
         if queue is self._pivot:
+            assert self._now_ns is not None
             self._deadlines_ns.append(self._now_ns + self._policy.max_wait_ns)
         elif not self._deadlines_ns or entry.time_ns < self._pivot.waiting[0].time_ns:
             return closed  # no sweep waits for this frame
@@ -314,9 +313,7 @@ class Synchronizer(Generic[T]):
         no more and is counted as unmatched, and any stamp is taken again.
         """
         jump_back_ns = self._policy.jump_back_ns
-        if self._now_ns is None:
-            self._now_ns = self._began_ns = now_ns
-        elif now_ns >= self._now_ns:
+        if self._now_ns is None or now_ns >= self._now_ns:
             self._now_ns = now_ns
         elif jump_back_ns is not None and self._now_ns - now_ns > jump_back_ns:
             self._restart(now_ns)
@@ -333,7 +330,7 @@ class Synchronizer(Generic[T]):
         return closed
 
     def _restart(self, now_ns: int) -> None:
-        self._now_ns = self._began_ns = now_ns
+        self._now_ns = now_ns
         self.clock_jumps += 1
         self._deadlines_ns.clear()
         for queue in self._queues.values():
@@ -370,16 +367,20 @@ class Synchronizer(Generic[T]):
         return True
 
     def _was_silent(self, camera: _Queue[T]) -> bool:
-        """Whether nothing of a camera was taken for too long before the oldest sweep came, nor since."""
+        """Whether a camera has sent nothing that was taken since a sweep that came long before the oldest."""
         limit_ns, arrived_ns = self._policy.silent_after_ns, self._deadlines_ns[0] - self._policy.max_wait_ns
-        heard_ns = self._began_ns if camera.heard_ns is None else camera.heard_ns
-        return limit_ns is not None and arrived_ns - heard_ns > limit_ns
+        if limit_ns is None or camera.unanswered_ns is None:
+            return False
+        return arrived_ns - camera.unanswered_ns > limit_ns
 
     def _close_oldest(self) -> list[MatchedSet[T]]:
         """The oldest sweep with its partners, or nothing where the policy wants more of them."""
-        self._deadlines_ns.popleft()
+        arrived_ns = self._deadlines_ns.popleft() - self._policy.max_wait_ns
         sweep, tolerance_ns = self._pivot.waiting[0], self._policy.tolerance_ns
         partners = {name: queue.nearest(sweep.time_ns, tolerance_ns) for name, queue in self._cameras.items()}
+        for queue in self._cameras.values():
+            if queue.newest_ns < sweep.time_ns and queue.unanswered_ns is None:
+                queue.unanswered_ns = arrived_ns
         found = sum(partner is not None for partner in partners.values())
         if found < self._cameras_needed:
             self._pivot.drop_oldest()

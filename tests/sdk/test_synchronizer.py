@@ -190,8 +190,8 @@ def silent_for(sweeps: range) -> list[tuple[str, int]]:
 
 def test_a_camera_that_is_silent_is_waited_for_no_more_until_it_is_back() -> None:
     waits = waits_ms(silent_for(range(3, 14)), silent_after_ns=400 * MS, max_wait_ns=80 * MS)
-    # B's last picture came at 205 ms, so that of 700 ms is the first sweep more than 400 ms later; its next at 1405 ms.
-    assert waits == [5] * 3 + [80] * 4 + [5] * 7 + [5] * 6
+    # Nothing since the sweep of 300 ms: that of 800 ms is the first more than 400 ms later. B is back at 1405 ms.
+    assert waits == [5] * 3 + [80] * 5 + [5] * 6 + [5] * 6
 
 
 def test_the_first_picture_after_a_silence_is_lost_and_the_next_one_is_not() -> None:
@@ -209,11 +209,18 @@ def test_a_camera_that_may_be_silent_is_always_waited_for(silent_after_ns: int |
 def test_a_camera_that_never_sent_is_waited_for_at_first_and_again_after_the_clock_jumped_back() -> None:
     policy = SyncPolicy(silent_after_ns=250 * MS, max_wait_ns=80 * MS)
     synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), policy)
-    assert synchronizer.advance(10_000 * MS) == []
-    assert named(run([("L", 10_250)], synchronizer)) == []
-    assert named(run([("L", 10_350)], synchronizer)) == [("L10250", "-"), ("L10350", "-")]
+    assert synchronizer.advance(1000 * MS) == [], "a node that waits for its sensors"
+    sweeps = [("L", 10_000 + 100 * number) for number in range(4)]
+    assert named(run(sweeps[:-1], synchronizer)) == [("L10000", "-"), ("L10100", "-")]
+    assert named(run(sweeps[-1:], synchronizer)) == [("L10200", "-"), ("L10300", "-")]
     assert named(run([("L", 100)], synchronizer)) == []
     assert synchronizer.clock_jumps == 1
+
+
+def test_where_all_sensors_paused_nobody_is_silent() -> None:
+    events = [("L", 0), ("A", 5), ("A", 105), ("L", 100), ("L", 9000), ("A", 9005)]
+    synchronizer: Synchronizer[str] = Synchronizer("L", ("A",), SyncPolicy(silent_after_ns=250 * MS))
+    assert named(run(events, synchronizer)) == [("L0", "A5"), ("L100", "A105"), ("L9000", "A9005")]
 
 
 def test_a_camera_that_repeats_one_stamp_is_as_good_as_silent() -> None:
