@@ -19,6 +19,7 @@ from rclpy.qos import (
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from understudy_ros.make import message_class
+from understudy_ros.topics import naming
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -134,7 +135,8 @@ class Inputs:
 
     def _hear(self, who: str, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
         events = SubscriptionEventCallbacks(incompatible_qos=partial(self._note_incompatible, who))
-        made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
+        with naming(topic):
+            made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
         self._subscriptions.append(made)
         self._profiles[who] = (made.topic_name, profile)
 

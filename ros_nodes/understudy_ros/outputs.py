@@ -16,6 +16,7 @@ from understudy.messages.outputs import DETECTIONS_TYPE, MARKERS_TYPE, detection
 from understudy.messages.segments import SEGMENTS_TYPE, segments_message
 from understudy_ros.make import make_message, message_class
 from understudy_ros.parameters import Declared
+from understudy_ros.topics import naming
 
 if TYPE_CHECKING:
     from understudy_ros.student_node import StudentNode
@@ -68,7 +69,9 @@ class ClassNamesOutput:
         profile = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
-        publisher = node.create_publisher(String, node.value("class_names_topic"), profile)
+        topic = node.value("class_names_topic")
+        with naming(topic):
+            publisher = node.create_publisher(String, topic, profile)
         publisher.publish(String(data=json.dumps(dict(enumerate(class_names)))))
         node.when_released(lambda: node.destroy_publisher(publisher))
 

@@ -32,6 +32,7 @@ from understudy_ros.parameters import (
 )
 from understudy_ros.params_files import unreached_files
 from understudy_ros.student import Student, bundle_student
+from understudy_ros.topics import naming
 from understudy_ros.transforms import RigWatch, StaticTransforms, rig_from_transforms
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -113,7 +114,8 @@ class StudentNode(LifecycleNode):
 
     def create_output(self, message_class: Any, topic: str) -> Any:
         """A publisher that is silent unless the node is active."""
-        publisher = self.create_lifecycle_publisher(message_class, topic, OUTPUT_DEPTH)
+        with naming(topic):
+            publisher = self.create_lifecycle_publisher(message_class, topic, OUTPUT_DEPTH)
         self.when_released(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 

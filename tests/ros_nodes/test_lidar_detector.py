@@ -119,10 +119,30 @@ def test_a_topic_that_is_none_refuses_to_activate(
     assert observer.change(NODE, "configure")
     assert not observer.change(NODE, "activate")
     assert observer.state(NODE) == 2
-    assert "no topic!" in observer.diagnosis(NODE, lambda status: status.level == ERROR, "the refusal").message
+    status = observer.diagnosis(NODE, lambda status: "no topic!" in status.message, "the refusal")
+    assert status.level == ERROR
+    assert "\n" not in status.message
     assert observer.set_parameters(NODE, [Parameter("points_topic", value="points")]) == [True]
     assert observer.change(NODE, "activate")
     assert process.stop() == 0
+    assert "Traceback" not in process.log
+
+
+def test_two_types_on_one_topic_are_refused(observer: Observer, nodes: Nodes, bundle: Path, rig_file: Path) -> None:
+    given = {"bundle": bundle, "rig": rig_file, "detections_topic": "~/boxes", "markers_topic": "~/boxes"}
+    process = nodes.start(MODULE, name="lidar_detector", **given, class_names_topic="no name")
+    assert not observer.change(NODE, "configure")
+    assert "refused: topic 'no name': found" in process.log
+    assert observer.set_parameters(NODE, [Parameter("class_names_topic", value="~/class_names")]) == [True]
+    assert not observer.change(NODE, "configure")
+    assert "refused: topic ~/boxes: found" in process.log
+    remapped = [Parameter("markers_topic", value="~/markers"), Parameter("points_topic", value="~/markers")]
+    assert observer.set_parameters(NODE, remapped) == [True, True]
+    assert observer.change(NODE, "configure")
+    assert not observer.change(NODE, "activate")
+    assert "refused: topic ~/markers: found" in process.log
+    assert process.stop() == 0
+    assert "Traceback" not in process.log
 
 
 def test_what_cannot_be_used_is_counted_and_the_next_is_used(running: Running) -> None:
