@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ class Scratch:
 
     def __init__(self, num_points: int = _MOST_SAMPLES) -> None:
         self._columns = np.empty(4 * num_points, np.float32)
-        self._chosen = np.empty(4 * num_points, np.float32)
         self._finite = np.empty(3 * num_points, np.bool_)
         self._extremes_m = np.empty(2 * num_points, np.float32)
         self._flags = np.empty(num_points, np.bool_)
@@ -33,10 +34,6 @@ class Scratch:
     def columns(self, num_points: int) -> NDArray[np.float32]:
         """`(4, num_points)`; like all of them without gaps, for numpy copies what has some."""
         return self._columns[: 4 * num_points].reshape(4, num_points)
-
-    def chosen(self, num_points: int) -> NDArray[np.float32]:
-        """`(4, num_points)`."""
-        return self._chosen[: 4 * num_points].reshape(4, num_points)
 
     def finite(self, num_points: int) -> NDArray[np.bool_]:
         """`(3, num_points)`."""
@@ -85,8 +82,8 @@ def refuse_impossible_cloud(
         FrameError: when there is no finite point, or none farther than a meter (a blocked sensor).
         GeometryError: when distances or intensities are in another unit than the rig says.
     """
-    sample, scratch = _finite_sample(cloud.points, sensor, scratch or Scratch())
-    reach_m = _reach_m(sample, scratch)
+    sample = _finite_sample(cloud.points, sensor, scratch or Scratch())
+    reach_m = _reach_m(sample)
     if reach_m.max() < _NEAREST_M:
         raise FrameError(
             f"cloud of {sensor}",
@@ -94,8 +91,7 @@ def refuse_impossible_cloud(
             wanted=f"points beyond {_NEAREST_M:g} m",
             remedy="the sensor is blocked or its points are not in meters",
         )
-    flags = scratch.flags(len(reach_m))
-    if np.count_nonzero(np.greater(reach_m, _FARTHEST_M, out=flags)) * 2 > len(reach_m):
+    if np.count_nonzero(np.greater(reach_m, _FARTHEST_M, out=sample.flags)) * 2 > sample.num_finite:
         raise GeometryError(
             f"cloud of {sensor}",
             found=f"most points beyond {_FARTHEST_M:g} m",
@@ -103,50 +99,68 @@ def refuse_impossible_cloud(
             remedy="the points look like millimeters; convert them in the driver",
         )
     if intensity_scale is not None:
-        _refuse_impossible_intensity(sample[3], sensor, intensity_scale, flags)
+        _refuse_impossible_intensity(sample, sensor, intensity_scale)
 
 
-def _finite_sample(points: NDArray[np.float32], sensor: str, scratch: Scratch) -> tuple[NDArray[np.float32], Scratch]:
-    """`(4, M)` finite points at an odd stride, so that an organized cloud is not sampled along one ring.
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Some points of a cloud; those that are not finite lie in the origin and have no intensity.
 
-    And the memory that is large enough for them: where none of the sample is finite, all points are looked at.
+    Attributes:
+        columns: `(4, M)`.
+        num_finite: how many are finite.
+        extremes_m: `(2, M)` to work in.
+        flags: `(M,)` to work in.
     """
-    sample = _finite_columns(points[:: (len(points) // _SAMPLES) | 1], scratch)
-    if not sample.size:
-        scratch = Scratch(len(points))
-        sample = _finite_columns(points, scratch)
-    if not sample.size:
+
+    columns: NDArray[np.float32]
+    num_finite: int
+    extremes_m: NDArray[np.float32]
+    flags: NDArray[np.bool_]
+
+
+def _finite_sample(points: NDArray[np.float32], sensor: str, scratch: Scratch) -> _Sample:
+    """Points at an odd stride, so that an organized cloud is not sampled along one ring; all if none is finite."""
+    sample = _sample(points[:: (len(points) // _SAMPLES) | 1], scratch)
+    if not sample.num_finite:
+        sample = _sample(points, Scratch(len(points)))
+    if not sample.num_finite:
         raise FrameError(f"cloud of {sensor}", found=f"{len(points)} points, none finite", wanted="finite points")
-    return sample, scratch
+    return sample
 
 
-def _finite_columns(points: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
-    """`(N, 4)` to `(4, M)`, contiguous along points: five times faster to reduce than rows of four."""
-    columns = scratch.columns(len(points))
+def _sample(points: NDArray[np.float32], scratch: Scratch) -> _Sample:
+    """`(N, 4)` to `(4, N)`, contiguous along points: five times faster to reduce than rows of four."""
+    number = len(points)
+    columns, flags = scratch.columns(number), scratch.flags(number)
     np.copyto(columns, points.T)
-    finite = np.isfinite(columns[:3], out=scratch.finite(len(points)))
-    if finite.all():
-        return columns
-    flags = np.logical_and.reduce(finite, axis=0, out=scratch.flags(len(points)))
-    return np.compress(flags, columns, axis=1, out=scratch.chosen(int(np.count_nonzero(flags))))
+    finite = np.isfinite(columns[:3], out=scratch.finite(number))
+    num_finite = number
+    if not finite.all():
+        np.logical_and.reduce(finite, axis=0, out=flags)
+        num_finite = int(np.count_nonzero(flags))
+        np.logical_not(flags, out=flags)
+        for axis in columns[:3]:
+            np.copyto(axis, 0.0, where=flags)
+        np.copyto(columns[3], np.nan, where=flags)
+    return _Sample(columns, num_finite, scratch.extremes_m(number), flags)
 
 
-def _reach_m(sample: NDArray[np.float32], scratch: Scratch) -> NDArray[np.float32]:
+def _reach_m(sample: _Sample) -> NDArray[np.float32]:
     """`(M,)`: the largest of |x|, |y|, |z|."""
-    highest, lowest = scratch.extremes_m(sample.shape[1])
-    np.maximum.reduce(sample[:3], axis=0, out=highest)
-    np.minimum.reduce(sample[:3], axis=0, out=lowest)
+    highest, lowest = sample.extremes_m
+    np.maximum.reduce(sample.columns[:3], axis=0, out=highest)
+    np.minimum.reduce(sample.columns[:3], axis=0, out=lowest)
     np.negative(lowest, out=lowest)
     reach_m: NDArray[np.float32] = np.maximum(highest, lowest, out=highest)
     return reach_m
 
 
-def _refuse_impossible_intensity(
-    intensity: NDArray[np.float32], sensor: str, scale: float, flags: NDArray[np.bool_]
-) -> None:
+def _refuse_impossible_intensity(sample: _Sample, sensor: str, scale: float) -> None:
+    intensity = sample.columns[3]
     brightest = float(np.fmax.reduce(intensity))
-    too_bright = np.count_nonzero(np.greater(intensity, _INTENSITY_MARGIN * scale, out=flags))
-    if too_bright > _OUTLIERS * len(intensity) or not brightest > _INTENSITY_FLOOR * scale:
+    too_bright = np.count_nonzero(np.greater(intensity, _INTENSITY_MARGIN * scale, out=sample.flags))
+    if too_bright > _OUTLIERS * sample.num_finite or not brightest > _INTENSITY_FLOOR * scale:
         raise GeometryError(
             f"cloud of {sensor}: raw intensity",
             found=f"up to {brightest:g}",

@@ -25,6 +25,7 @@ OVERHEAD = frozenset(
 _ENDINGS = re.compile(
     r"(_nchwc|_token_\d+|_quant|_QuantizeLinear|_DequantizeLinear|/[^/]+|\.\d+|_kernel_time|_myl\w*)$"
 )
+_BEGINNINGS = re.compile(r"^InsertedPrecisionFreeCast_")
 _JOINED = re.compile(r" \+ | \|\| |\{\||,")
 _COMPUTES = re.compile(r"Conv(?!ert)|MatMul|Gemm|FullyConnected")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
@@ -124,6 +125,8 @@ def _names(node: NodeTime) -> Iterator[str]:
 
 def _shortened(names: Iterable[str]) -> Iterator[str]:
     for name in dict.fromkeys(names):
+        yield name
+        name = _BEGINNINGS.sub("", name)
         yield name
         while shorter := _ENDINGS.sub("", name):
             if shorter == name:

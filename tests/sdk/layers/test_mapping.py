@@ -51,6 +51,7 @@ def place(name: str, kind: str, *sources: str, own: Graph | None = None) -> Plac
         ("node_conv_token_75", "QLinearConv", ()),
         ("node_conv_quant", "QLinearConv", ()),
         ("node_conv_token_3_nchwc", "Conv", ()),
+        ("InsertedPrecisionFreeCast_conv_out_nchwc", "Conv", ()),
         ("node_conv/WithoutBiases", "Convolution", ()),
         ("fused_7", "Convolution", ("Multiply_1", "node_conv", "node_relu")),
         ("node_conv + node_relu", "", ()),
