@@ -90,7 +90,7 @@ def train(
         if taught:
             teacher = build_detector(recipe_of({}), seed=9)
             assert recipe.distillation is not None
-            teaching = Teaching(LiveTeacher(teacher, recipe.distillation.levels), widths_of(teacher))
+            teaching = Teaching(LiveTeacher(teacher, recipe.distillation.asked), widths_of(teacher))
         devices, _ = agreed(None, None)
         steps = options.pop("checkpoint_every_steps", None)
         every = Interval(steps=int(str(steps))) if steps else None

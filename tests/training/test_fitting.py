@@ -104,7 +104,7 @@ def test_a_teacher_never_moves_and_leaves_no_trace_in_the_student(tmp_path, clou
     recipe = tiny(distillation={"terms": ALL_TERMS})
     teacher = build_detector(tiny(), seed=9)
     before = weights_bytes(teacher)
-    live = LiveTeacher(teacher, recipe.distillation.levels)
+    live = LiveTeacher(teacher, recipe.distillation.asked)
     fit(recipe, clouds, tmp_path / "student", teaching=Teaching(live, widths_of(teacher)))
     fit(recipe, clouds, tmp_path / "control")
     assert weights_bytes(teacher) == before
@@ -123,7 +123,7 @@ def test_student_and_control_begin_alike_whatever_was_drawn_before():
 def test_kept_answers_are_the_live_ones_and_shuffled_ones_are_not(tmp_path, clouds):
     recipe = tiny(distillation={"terms": ALL_TERMS})
     teacher = build_detector(tiny(), seed=9)
-    live = LiveTeacher(teacher, recipe.distillation.levels)
+    live = LiveTeacher(teacher, recipe.distillation.asked)
     batch = _batch(recipe, clouds)
     kept = CachedTeacher(live, tmp_path, num_frames=len(clouds))
     kept(batch)

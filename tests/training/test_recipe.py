@@ -27,7 +27,7 @@ def changed(path: str, value: object) -> dict:
         ("detector.szie", "size, grid"),
         ("detector.grid.cell", "cell_m"),
         ("data.augmentation.flip", "flip_y, max_turn_rad"),
-        ("distillation.terms.0.levels", "kind, weight, level"),
+        ("distillation.terms.0.levels", "schedule, kind, weight, level"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_known_ones(path, known):

@@ -35,6 +35,7 @@ from understudy_training.loop.order import divide
 from understudy_training.loop.shared_statistics import share_statistics
 from understudy_training.loop.task import DetectionTask, one_cycle
 from understudy_training.loop.trainer import deterministic_algorithms, make_trainer, quiet_lightning, usable_precision
+from understudy_training.models.config import LearnedPillarEncoder
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
@@ -189,12 +190,14 @@ def build_distiller(recipe: Recipe, detector: PillarDetector, teaching: Teaching
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Distiller(recipe.distillation, teaching.widths, widths_of(detector))
+        return Distiller(recipe.distillation, teaching.widths, widths_of(detector), recipe.schedule.epochs)
 
 
 def widths_of(detector: PillarDetector) -> Widths:
-    """Channels of the detector's two feature maps."""
-    return Widths(low=detector.config.backbone.widths[0], high=detector.neck.channels)
+    """Channels of what the detector's features are compared by."""
+    learned = isinstance(detector.config.encoder, LearnedPillarEncoder)
+    pillar = detector.encoder.channels if learned else 0
+    return Widths(low=detector.config.backbone.widths[0], high=detector.neck.channels, pillar=pillar)
 
 
 def use_threads(threads: int | None, sharing: int = 1) -> None:

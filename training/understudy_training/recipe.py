@@ -120,14 +120,33 @@ class Recipe(Config):
             raise ValueError(f"score_threshold: {', '.join(strangers)} not among class_names")
         return self
 
+    @model_validator(mode="after")
+    def _every_term_is_heard(self) -> Recipe:
+        late = self._never_heard(self.schedule.epochs)
+        if late:
+            raise ValueError(f"distillation.terms: {late} would start after the last of {self.schedule.epochs} epochs")
+        return self
+
+    def _never_heard(self, epochs: int) -> str:
+        terms = self.distillation.terms if self.distillation is not None else ()
+        return ", ".join(term.label for term in terms if term.schedule.start_epoch >= epochs)
+
     def resolved(self) -> Recipe:
         """The same recipe with the detector written out: what is saved with a run."""
         return self.model_copy(update={"detector": self.detector_config()})
 
     def with_epochs(self, epochs: int | None) -> Recipe:
-        """The same recipe for another number of epochs; None changes nothing."""
+        """The same recipe for another number of epochs; None changes nothing.
+
+        Raises:
+            RecipeError: when a distillation term would start only after the last one.
+        """
         if epochs is None:
             return self
+        late = self._never_heard(epochs)
+        if late:
+            found = f"{epochs}, before the start of {late}"
+            raise RecipeError("epochs", found=found, wanted="more, or a smaller schedule.start_epoch")
         return self.model_copy(update={"schedule": self.schedule.model_copy(update={"epochs": epochs})})
 
     def detector_config(self) -> DetectorConfig:

@@ -16,3 +16,16 @@ class Adapter(nn.Module):
         """The student's features in the teacher's width."""
         projected: Tensor = self.project(features)
         return projected
+
+
+class DenseAdapter(nn.Module):
+    """A 1x1 convolution over a whole map: `(B, C, h, w)` to `(B, C', h, w)`."""
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(student_channels, teacher_channels, 1)
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """The student's map in the teacher's width."""
+        projected: Tensor = self.project(dense)
+        return projected

@@ -1,11 +1,15 @@
-"""What a teacher said about a batch, as the terms take it."""
+"""What a detector said about a batch, as the terms take it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Asked = Literal["low", "high", "low_map", "high_map", "low_attention", "high_attention", "pillars"]
+"""What a term may look at besides heatmap, residuals and valid boxes; nothing else is computed or kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +22,14 @@ class Answers:
         low: `(B, N, 9, C)` first-stage features at the nine places of each labelled box.
         high: `(B, N, 9, C')` neck features at the same places.
         valid: `(B, N)` bool, boxes whose features count.
+        low_map: `(B, C, h', w')` the first stage, or None where no term looks at it; so are all that follow.
+        high_map: `(B, C', h, w)` the neck's output.
+        low_attention: `(B, h', w')` the first stage's mean square over channels, of length 1 in each frame.
+        high_attention: `(B, h, w)` the neck's.
+        encoded: `(B, C, H, W)` the encoder's map; a student's.
+        pillars: `(B, M, C)` features of the pillars that hold a point; a teacher's.
+        pillar_points: `(B, M)` int32, points of each.
+        pillar_cells: `(B, M)` int64, `row * W + column` of each; -1 in padded rows.
     """
 
     heatmap: Tensor
@@ -25,11 +37,24 @@ class Answers:
     low: Tensor
     high: Tensor
     valid: Tensor
+    low_map: Tensor | None = None
+    high_map: Tensor | None = None
+    low_attention: Tensor | None = None
+    high_attention: Tensor | None = None
+    encoded: Tensor | None = None
+    pillars: Tensor | None = None
+    pillar_points: Tensor | None = None
+    pillar_cells: Tensor | None = None
 
     def to(self, device: torch.device) -> Answers:
         """The same answers on another device."""
-        return Answers(*(part.to(device) for part in self.parts()))
+        return Answers(**{name: part.to(device) for name, part in self.named().items()})
 
-    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The tensors in the order of the attributes."""
-        return self.heatmap, self.regression, self.low, self.high, self.valid
+    def named(self) -> dict[str, Tensor]:
+        """The tensors that are there, by attribute, in the order of the attributes."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors that are there, in the order of the attributes."""
+        return tuple(self.named().values())

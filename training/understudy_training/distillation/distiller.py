@@ -5,30 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from understudy.bundle.manifest import Grid
 from understudy.configuration import Config
-from understudy_training.distillation.answers import Answers
-from understudy_training.distillation.sampling import sample_boxes
-from understudy_training.distillation.terms import FeatureConfig, Level, RelationConfig, TermConfig, Widths
+from understudy_training.distillation.answers import Answers, Asked
+from understudy_training.distillation.terms import TermConfig, Widths
 from understudy_training.losses import wide
-from understudy_training.models.detector import DetectorOutputs
-from understudy_training.targets import BoxBatch
 
 
 class DistillationConfig(Config):
     """How the teacher is listened to."""
 
     terms: tuple[TermConfig, ...] = Field(min_length=1)
+    """Each with its weight and, if it is not to count alike all along, its `schedule`."""
     warmup: float = Field(0.1, ge=0, le=1)
-    """Part of the training over which the terms' weight grows from 0 to 1."""
+    """Part of the training over which the terms' weight grows from 0 to 1, besides their own schedules."""
+
+    @model_validator(mode="after")
+    def _are_different(self) -> DistillationConfig:
+        labels = [term.label for term in self.terms]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"terms: {', '.join(twice)} is there twice; one term of a kind and level can be recorded")
+        return self
 
     @property
-    def levels(self) -> tuple[Level, ...]:
-        """The feature maps that any term looks at."""
-        return tuple(sorted({term.level for term in self.terms if isinstance(term, FeatureConfig | RelationConfig)}))
+    def asked(self) -> tuple[Asked, ...]:
+        """What any term looks at."""
+        return tuple(sorted({asked for term in self.terms for asked in term.asks}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +41,8 @@ class DistillationLoss:
     """What the terms say.
 
     Attributes:
-        total: the sum, with the warm-up, to be added to the detection loss.
-        by_term: each part before the warm-up, detached.
+        total: the sum, with warm-up and schedules, to be added to the detection loss.
+        by_term: each part as it counts in full, before warm-up and schedule, detached.
     """
 
     total: Tensor
@@ -47,9 +52,11 @@ class DistillationLoss:
 class Distiller(nn.Module):
     """Holds the terms and their adapters: trained beside the student, never part of it."""
 
-    def __init__(self, config: DistillationConfig, teacher: Widths, student: Widths) -> None:
+    def __init__(self, config: DistillationConfig, teacher: Widths, student: Widths, epochs: int = 1) -> None:
+        """`epochs` of the whole training, which the terms' schedules are counted in."""
         super().__init__()
-        self.warmup, self.levels = config.warmup, config.levels
+        self.warmup, self.asked, self.epochs = config.warmup, config.asked, epochs
+        self.schedules = tuple(term.schedule for term in config.terms)
         self.terms = nn.ModuleList(term.build(teacher, student) for term in config.terms)
 
     def counts(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
@@ -78,23 +85,17 @@ class Distiller(nn.Module):
         """
         assert not teacher.heatmap.requires_grad
         student, teacher = _widened(student), _widened(teacher)
-        parts: dict[str, Tensor] = {}
+        warmed = min(progress / self.warmup, 1.0) if self.warmup > 0 else 1.0
+        total, by_term = wide(student.heatmap).new_zeros(()), {}
         with torch.autocast(centres.device.type, enabled=False):
-            for number, term in enumerate(self.terms):
-                parts.update(term(student, teacher, centres, None if divisors is None else divisors[number]))
-        share = min(progress / self.warmup, 1.0) if self.warmup > 0 else 1.0
-        total = share * torch.stack(list(parts.values())).sum()
-        return DistillationLoss(total, {name: part.detach() for name, part in parts.items()})
-
-
-def answers_of(outputs: DetectorOutputs, boxes: BoxBatch, grid: Grid, levels: tuple[Level, ...]) -> Answers:
-    """A detector's outputs reduced to what the terms take; features that none looks at come without channels."""
-    maps = {"low": outputs.low, "high": outputs.high}
-    wanted = {name: dense if name in levels else dense[:, :0] for name, dense in maps.items()}
-    sampled = {name: sample_boxes(dense, boxes.geometry, grid) for name, dense in wanted.items()}
-    return Answers(outputs.heatmap, outputs.regression, sampled["low"], sampled["high"], boxes.valid)
+            for number, (term, schedule) in enumerate(zip(self.terms, self.schedules, strict=True)):
+                parts = term(student, teacher, centres, None if divisors is None else divisors[number])
+                total = total + warmed * schedule.share(progress, self.epochs) * torch.stack([*parts.values()]).sum()
+                by_term.update({name: part.detach() for name, part in parts.items()})
+        return DistillationLoss(total, by_term)
 
 
 def _widened(answers: Answers) -> Answers:
-    heatmap, regression, low, high, valid = answers.parts()
-    return Answers(wide(heatmap), wide(regression), wide(low), wide(high), valid)
+    """The same in float32; what counts or numbers something stays."""
+    named = answers.named().items()
+    return Answers(**{name: wide(part) if part.is_floating_point() else part for name, part in named})

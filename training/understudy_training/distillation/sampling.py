@@ -55,3 +55,13 @@ def sample_boxes(dense: Tensor, geometry: Tensor, grid: Grid) -> Tensor:
     places_m = box_points(geometry)
     values = sample_map(dense, places_m.flatten(1, 2), grid)
     return values.unflatten(1, (geometry.shape[1], POINTS_PER_BOX))
+
+
+def on_grid_of(dense: Tensor, wanted: Tensor) -> Tensor:
+    """A `(B, C, h, w)` map read at the cell centers of another over the same area; the same map where strides agree.
+
+    Bilinear between cell centers, which is what `sample_map` gives at those places.
+    """
+    if dense.shape[2:] == wanted.shape[-2:]:
+        return dense
+    return functional.interpolate(dense, size=wanted.shape[-2:], mode="bilinear", align_corners=False)

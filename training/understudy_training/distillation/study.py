@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +23,21 @@ from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
 from understudy_training.batches import Clouds, Collate, Views, reach_of
 from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
+from understudy_training.distillation.answers import Asked
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
 from understudy_training.fitting import FitOptions, Teaching, fit, usable_precision, use_threads, widths_of
 from understudy_training.ledger import Ledger, Role, facts_of_run
 from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
 from understudy_training.loop.order import shards_of
+from understudy_training.models.config import Encoder, LearnedPillarEncoder
 from understudy_training.models.detector import PillarDetector
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
 
 CACHE_FOLDER, EVALUATION, TEACHER_EVALUATION = "teacher-answers", "evaluation.json", "teacher-evaluation.json"
-_ANSWERS_FORM = 1
+_ANSWERS_FORM = 2
 """To be raised when what is asked or kept changes, so that no older answer is taken for a new one."""
 
 
@@ -125,7 +127,9 @@ def study(
     dataset = open_dataset(paths.data, paths.split, recipe.data.classes)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
     refuse_unless_new_or_resumed(jobs, swept.fingerprint)
-    make_teacher(recipe, detector, load_clouds(recipe, dataset), paths, options, track)
+    teacher = make_teacher(recipe, detector, load_clouds(recipe, dataset), paths, options, track)
+    if isinstance(teacher, CachedTeacher):
+        say(teacher.summary())
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
     ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
@@ -256,7 +260,7 @@ def make_teacher(
     """The live teacher, or one that answers from disk when every frame has a fixed number of versions."""
     assert recipe.distillation is not None
     bf16 = usable_precision(recipe.precision) == "bf16-mixed"
-    live = LiveTeacher(detector, recipe.distillation.levels, bf16=bf16)
+    live = LiveTeacher(detector, recipe.distillation.asked, bf16=bf16)
     versions = _num_versions(recipe)
     shift = len(clouds) // 2 if options.teacher_shuffle else 0
     if versions is None:
@@ -303,9 +307,34 @@ def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector, sweeps: in
         if wanted != found:
             remedy = "train a teacher with the student's"
             raise InputError(f"teacher's {name}", found=found, wanted=wanted, remedy=remedy)
+    refuse_unlike_pillars(recipe.distillation.asked, student.encoder, taught.encoder)
     if sweeps != recipe.data.sweeps:
         remedy = "the teacher is shown the student's clouds: train one with as many"
         raise InputError("teacher's sweeps in a cloud", found=sweeps, wanted=recipe.data.sweeps, remedy=remedy)
+
+
+def refuse_unlike_pillars(asked: Collection[Asked], student: Encoder, teacher: Encoder) -> None:
+    """Raises InputError when a term compares pillars and the two would not group the points alike.
+
+    Args:
+        asked: what the terms look at.
+        student: configuration of its encoder.
+        teacher: configuration of its encoder.
+    """
+    if "pillars" not in asked:
+        return
+    wanted, found = (_grouping(encoder) for encoder in (student, teacher))
+    if found != wanted or not wanted:
+        remedy = "compare a map instead (level: low), or give both a learned encoder that groups alike"
+        raise InputError(
+            "teacher's pillars", found=found or "none", wanted=wanted or "a student that has any", remedy=remedy
+        )
+
+
+def _grouping(encoder: Encoder) -> str:
+    if not isinstance(encoder, LearnedPillarEncoder):
+        return ""
+    return f"{encoder.max_pillars} pillars of {encoder.max_points_per_pillar} points"
 
 
 def refuse_strange_classes(recipe: Recipe, dataset: Dataset) -> None:
@@ -332,5 +361,5 @@ def _facts(recipe: Recipe, clouds: Clouds) -> dict[str, str]:
         "settings": recipe.data.model_dump_json(include={"lidar", "classes", "augmentation", "min_points"}),
         "classes": ",".join(recipe.detector.class_names),
         "precision": usable_precision(recipe.precision),
-        "levels": ",".join(recipe.distillation.levels) if recipe.distillation else "",
+        "asked": ",".join(recipe.distillation.asked) if recipe.distillation else "",
     }

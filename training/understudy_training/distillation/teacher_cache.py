@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from understudy_training.batches import Batch, Shown
-from understudy_training.distillation.answers import Answers
-from understudy_training.distillation.distiller import answers_of
-from understudy_training.distillation.terms import Level
+from understudy_training.distillation.answers import Answers, Asked
+from understudy_training.distillation.asking import answers_of
 from understudy_training.models.detector import PillarDetector
 
-_NAMES = ("heatmap", "regression", "low", "high", "valid")
+_BY_BOX = ("low", "high", "valid")
+_BY_PILLAR = {"pillars": 0, "pillar_points": 0, "pillar_cells": -1}
+"""What differs in length from frame to frame, and what its padding holds."""
 
 
 class Teacher(Protocol):
@@ -32,9 +34,9 @@ class Teacher(Protocol):
 class LiveTeacher:
     """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
 
-    def __init__(self, detector: PillarDetector, levels: tuple[Level, ...], *, bf16: bool = False) -> None:
+    def __init__(self, detector: PillarDetector, asked: tuple[Asked, ...], *, bf16: bool = False) -> None:
         self.detector = detector.eval().requires_grad_(False)
-        self.levels = levels
+        self.asked = asked
         self.bf16 = bf16
 
     @torch.no_grad()
@@ -45,7 +47,7 @@ class LiveTeacher:
         inputs = self.detector.collate([cloud.numpy() for cloud in batch.clouds]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.detector(inputs)
-        return answers_of(outputs, batch.boxes, self.detector.config.grid, self.levels)
+        return answers_of(outputs, batch.boxes, self.detector.config.grid, self.asked, inputs)
 
 
 class CachedTeacher:
@@ -72,22 +74,28 @@ class CachedTeacher:
             return
         answers = self.live(batch)
         for row, shown in enumerate(batch.shown):
-            self._write(shown, [part[row] for part in answers.parts()])
+            self._write(shown, {name: part[row] for name, part in answers.named().items()})
 
     def _path(self, shown: Shown) -> Path:
         return self.folder / f"{shown.index:06d}-{shown.version:04d}.npz"
 
-    def _write(self, shown: Shown, parts: list[Tensor]) -> None:
-        arrays = {name: _half(part) for name, part in zip(_NAMES, parts, strict=True)}
+    def summary(self) -> str:
+        """One line: how much is kept, and where."""
+        sizes = [path.stat().st_size for path in self.folder.glob("*.npz")]
+        each_kib, total_mib = sum(sizes) / max(len(sizes), 1) / 2**10, sum(sizes) / 2**20
+        return f"teacher's answers: {len(sizes)} of {each_kib:.0f} KiB each, {total_mib:.1f} MiB in {self.folder}"
+
+    def _write(self, shown: Shown, parts: dict[str, Tensor]) -> None:
+        arrays = {name: _half(part) for name, part in _without_padding(parts).items()}
         unfinished = self._path(shown).with_suffix(".part")
         with unfinished.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         unfinished.rename(self._path(shown))
 
-    def _read(self, shown: Shown) -> list[Tensor]:
+    def _read(self, shown: Shown) -> dict[str, Tensor]:
         with np.load(self._path(shown), allow_pickle=False) as arrays:
-            stored = [torch.from_numpy(arrays[name]) for name in _NAMES]
-        return [part if part.dtype == torch.bool else part.float() for part in stored]
+            stored = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        return {name: part.float() if part.is_floating_point() else part for name, part in stored.items()}
 
 
 def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:
@@ -103,14 +111,26 @@ def weights_bytes(detector: nn.Module) -> bytes:
 
 
 def _half(part: Tensor) -> NDArray[np.generic]:
-    return np.asarray((part if part.dtype == torch.bool else part.half()).cpu().numpy())
+    return np.asarray((part.half() if part.is_floating_point() else part).cpu().numpy())
 
 
-def _stack(stored: list[list[Tensor]], num_boxes: int) -> Answers:
-    """Answers of several frames as a batch, their box axis padded or cut to `num_boxes`."""
-    heatmap, regression = (torch.stack([parts[place] for parts in stored]) for place in (0, 1))
-    low, high, valid = (torch.stack([_fit(parts[place], num_boxes) for parts in stored]) for place in (2, 3, 4))
-    return Answers(heatmap, regression, low, high, valid)
+def _without_padding(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A frame's parts, of the pillars only those it has."""
+    if "pillar_cells" not in parts:
+        return parts
+    real = parts["pillar_cells"] >= 0
+    return {name: part[real] if name in _BY_PILLAR else part for name, part in parts.items()}
+
+
+def _stack(stored: list[dict[str, Tensor]], num_boxes: int) -> Answers:
+    """Answers of several frames as a batch, their box axis padded or cut to `num_boxes`, pillars padded to the most."""
+    return Answers(**{name: _batch([parts[name] for parts in stored], name, num_boxes) for name in stored[0]})
+
+
+def _batch(rows: list[Tensor], name: str, num_boxes: int) -> Tensor:
+    if name in _BY_PILLAR:
+        return pad_sequence(rows, batch_first=True, padding_value=_BY_PILLAR[name])
+    return torch.stack([_fit(row, num_boxes) for row in rows] if name in _BY_BOX else rows)
 
 
 def _fit(values: Tensor, num_boxes: int) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from understudy_training.batches import Batch, Collate, Views
 from understudy_training.distillation.answers import Answers
-from understudy_training.distillation.distiller import Distiller, answers_of
+from understudy_training.distillation.asking import answers_of
+from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.teacher_cache import Teacher
 from understudy_training.loop import ranks
 from understudy_training.loop.loading import Part, StepLoader
@@ -67,7 +68,7 @@ class DetectionTask(lightning.LightningModule):
         parts = {name: value.detach() for name, value in parts.items()}
         if self.distiller is None or lesson.answers is None:
             return {"loss": loss.total, "parts": parts}
-        own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.levels)
+        own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.asked)
         said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[2:])
         return {"loss": loss.total + said.total, "parts": parts | said.by_term}
 

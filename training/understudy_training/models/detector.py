@@ -28,12 +28,14 @@ class DetectorOutputs:
         regression: `(B, 8, h, w)` as in `head.REGRESSION_CHANNELS`.
         low: `(B, C, h', w')` the backbone's first stage.
         high: `(B, C, h, w)` the neck's output.
+        encoded: `(B, C, H, W)` the encoder's map.
     """
 
     heatmap: Tensor
     regression: Tensor
     low: Tensor
     high: Tensor
+    encoded: Tensor
 
 
 class PillarDetector(nn.Module):
@@ -66,7 +68,7 @@ class PillarDetector(nn.Module):
         stages = self.backbone(bev)
         high = self.neck(stages)
         heatmap, regression = self.head(high)
-        return DetectorOutputs(heatmap, regression, stages[0], high)
+        return DetectorOutputs(heatmap, regression, stages[0], high, bev)
 
     def decode(self, outputs: DetectorOutputs) -> Detections:
         """Boxes of each cloud, by falling score."""
