@@ -31,8 +31,31 @@ def decode_image(data: bytes, source: str = "compressed image") -> NDArray[np.ui
     try:
         pixels = jpeg.decode_jpeg(data, colorspace="RGB") if jpeg else _pillow_pixels(data)
     except (OSError, ValueError, SyntaxError) as error:
-        raise FrameError(source, found=str(error) or type(error).__name__, wanted="a whole JPEG or PNG") from error
+        raise _no_picture(source, error) from error
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def encoded_size_px(data: bytes, source: str = "compressed image") -> tuple[int, int]:
+    """Width and height that a JPEG, PNG or other picture says of itself, without decoding it.
+
+    Args:
+        data: the file's or message's bytes.
+        source: where they came from, for the message.
+
+    Raises:
+        FrameError: when the bytes do not begin as a picture does.
+        UnderstudyError: when no decoder is installed.
+    """
+    jpeg = _simplejpeg() if data[:2] == _JPEG_START else None
+    try:
+        if jpeg:
+            height_px, width_px = jpeg.decode_jpeg_header(data)[:2]
+        else:
+            with _opened(data) as picture:
+                width_px, height_px = picture.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _no_picture(source, error) from error
+    return int(width_px), int(height_px)
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 90) -> bytes:
@@ -86,6 +109,10 @@ def image_size_px(path: Path) -> tuple[int, int]:
     return int(width_px), int(height_px)
 
 
+def _no_picture(source: str, error: Exception) -> FrameError:
+    return FrameError(source, found=str(error) or type(error).__name__, wanted="a whole JPEG or PNG")
+
+
 def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}", found="no such file", wanted="a picture")
@@ -94,12 +121,23 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _pillow_pixels(data: bytes) -> NDArray[np.uint8]:
+    with _opened(data) as picture:
+        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+
+
+def _opened(data: bytes) -> Any:
+    """Pillow's picture, not decoded yet.
+
+    Raises:
+        ValueError: when it is none, or so large that Pillow does not trust it.
+    """
     pillow = _pillow()
     try:
-        with pillow.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        return pillow.open(io.BytesIO(data))
     except pillow.UnidentifiedImageError:  # whose text holds an address: no two reasons would be the same
         raise ValueError(f"{len(data)} bytes of no known format") from None
+    except pillow.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
 
 
 def _simplejpeg() -> Any:

@@ -181,6 +181,7 @@ class TestPictures:
             (cut(jpeg(T0), 700), "a whole JPEG or PNG"),
             (replace(jpeg(T0), data=np.arange(200, dtype=np.uint8)), "a whole JPEG or PNG"),
             (replace(jpeg(T0), format="theora"), "jpeg or png"),
+            (cut(jpeg(T0, size_px=(800, 600)), 2000), "800 x 600 pixels, wanted 160 x 96"),  # never decoded
             (jpeg(T0, size_px=(80, 48)), "80 x 48 pixels, wanted 160 x 96, as in the rig"),
             (raw_picture(T0, size_px=(80, 48)), "80 x 48 pixels, wanted 160 x 96, as in the rig"),
             (replace(raw_picture(T0), encoding="32FC1"), "image encoding"),
@@ -200,6 +201,10 @@ class TestPictures:
         assert (outcomes["front"]["rejected"], outcomes["front"]["used"]) == (1, 0)
         assert outcomes["lidar"]["used"] == outcomes["rear"]["used"] == 1
         assert all(counts.adds_up for counts in intake.counts.values())
+
+    def test_a_reason_is_no_longer_than_what_one_reads(self) -> None:
+        intake, _ = self.sweep_with(jpeg(T0, name="x" * 100_000))
+        assert len(intake.reasons["front"].last) == 500
 
     def test_pictures_that_match_no_sweep_are_never_decoded(self) -> None:
         decoded: list[str] = []

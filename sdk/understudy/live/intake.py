@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from understudy.ego_motion import EgoMotion
 from understudy.errors import FrameError, InputError, UnderstudyError
 from understudy.frame import Frame, Image, PointCloud
+from understudy.images import encoded_size_px
 from understudy.live.accumulating import Accumulation, Arrival, Matched, accumulated, pending
 from understudy.live.matching import JumpingMatcher, matcher_for
 from understudy.live.options import StreamOptions
@@ -208,9 +209,11 @@ class Intake:
         """The decoded picture, or why there is none."""
         name, message = picture
         try:
-            image = image_from_message(message)
             camera = self._sensors[name]
             assert isinstance(camera, Camera)
+            if hasattr(message, "format"):  # decoding a picture of another size may take seconds, or all memory
+                refuse_other_size(name, camera, *encoded_size_px(bytes(message.data)))
+            image = image_from_message(message)
             refuse_other_size(name, camera, image.pixels.shape[1], image.pixels.shape[0])
         except UnderstudyError as error:
             return error

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 OTHER = "other reasons"
 _MOST = 20
+_LONGEST = 500
+"""Characters of a reason; it may quote what a message says, a name of any length, say."""
 
 
 @dataclass
@@ -27,7 +29,8 @@ class Reasons:
         return sum(self.counts.values())
 
     def note(self, reason: str) -> None:
-        """One more."""
+        """One more; what is too long is cut."""
+        reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 3]}..."
         self.last = reason
         is_new = reason not in self.counts and len(self.counts) >= _MOST
         self.counts[OTHER if is_new else reason] += 1

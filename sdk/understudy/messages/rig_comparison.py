@@ -45,11 +45,13 @@ def camera_info_difference(camera: Camera, message: Any) -> str:
 
     The lenses are compared by where they put rays all over the picture, so that the same lens may be written down
     in another model. Where the rig says that pictures are rectified, the rectified matrix P may fit too. A region of
-    interest and binning are applied as the message's definition says.
+    interest and binning are applied as the message's definition says, and zeros say that nobody knows the lens.
     """
     frame_id = str(message.header.frame_id)
     if is_other_frame(frame_id, camera.frame_id):
         return f"frame_id {frame_id}, the rig has {camera.frame_id}"
+    if not any(message.k):
+        return ""
     try:
         lenses = [_lens_of(message, camera)]
     except (GeometryError, ValueError) as error:  # the second is pydantic's, of a size of 0, say
