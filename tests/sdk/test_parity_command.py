@@ -130,6 +130,36 @@ def test_command_explains_what_departs(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("drive_as_data")
+def test_command_explains_what_passes_and_yet_differs(tmp_path: Path) -> None:
+    line = ["compare", str(faulty_bundle(tmp_path)), "--data", ".", "--frames", "2", "--explain"]
+    manifest = tmp_path / "bundle" / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("min_matched: 0.9\n", "min_matched: 0.0\n"))
+    (tmp_path / "bundle" / "checksums.sha256").unlink()
+    result = CliRunner().invoke(build_app(), line)
+    assert result.exit_code == 0, result.output
+    assert "every rung agrees with the reference" in result.stdout
+    assert "where onnx-int8 differs, which passes, held against onnx-fp32:" in result.stdout
+    tiny_bundle(tmp_path / "same", precisions=("fp32", "int8"))
+    same = CliRunner().invoke(build_app(), ["compare", str(tmp_path / "same"), *line[2:]])
+    assert same.exit_code == 0
+    assert "held against" not in same.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("drive_as_data")
+def test_command_tests_itself(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    record = tmp_path / "self-test.json"
+    line = ["compare", str(tmp_path / "bundle"), "--data", ".", "--frames", "2", "--self-test", "--json", str(record)]
+    result = CliRunner().invoke(build_app(), line)
+    assert result.exit_code == 1, "the tiny model has only yaws of 0, so that one fault cannot show"
+    assert "NOT onnx-fp32" in next(row for row in result.stdout.splitlines() if "wrong yaw sign" in row)
+    assert "no place in this student: " in result.stdout
+    assert max(len(row) for row in result.stdout.splitlines()) <= 100
+    assert len(json.loads(record.read_text())["outcomes"]) == 20
+
+
+@pytest.mark.usefixtures("drive_as_data")
 def test_command_starts_from_another_bundle(tmp_path: Path) -> None:
     good, bad = tiny_bundle(tmp_path / "good"), tiny_bundle(tmp_path / "bad", score_threshold=0.01)
     line = ["compare", str(bad.folder), "--source", str(good.folder), "--data", ".", "--frames", "2", "--explain"]

@@ -30,7 +30,7 @@ def compare(
     frames: int = typer.Option(8, "--frames", help="Frames, spread evenly over the split."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
-    explain: bool = typer.Option(False, "--explain", help="Say where the first departing rung's loss comes from."),
+    explain: bool = typer.Option(False, "--explain", help="Say where the loss comes from, down to the tensor."),
     self_test: bool = typer.Option(False, "--self-test", help="Plant 20 faults in copies: is each found at its rung?"),
     json_path: Path | None = typer.Option(None, "--json", help="Write the full record there."),
     require_signature: Path | None = REQUIRE_SIGNATURE,
@@ -60,15 +60,14 @@ def compare(
     if json_path is not None:
         write_json(json_path, report)
     typer.echo("\n".join(describe(report)))
-    if report.first_departing is None:
-        return
-    if explain:
+    if explain and report.least_agreeing is not None:
         from understudy.parity.explaining import explain as look_into
         from understudy.parity.explaining_table import describe_explanation
 
         explanation = look_into(rungs, report, choose_frames(dataset, frames, lidar))
-        typer.echo("\n".join(describe_explanation(explanation, report.first_departing)))
-    raise typer.Exit(1)
+        typer.echo("\n".join(describe_explanation(explanation, report.least_agreeing)))
+    if report.first_departing is not None:
+        raise typer.Exit(1)
 
 
 def _vehicle(rig: Path | None) -> Vehicle:

@@ -57,12 +57,12 @@ class _Seen:
 
 
 def explain(rungs: Sequence[Rung], report: LadderReport, frames: Frames) -> Explanation:
-    """Looks into the first departing rung; there must be one.
+    """Looks into the first departing rung, or where all pass into the one that agrees least; there must be one.
 
     Raises:
         UnderstudyError: when the rung it is held against cannot be run any more.
     """
-    departing = report.first_departing
+    departing = report.least_agreeing
     assert departing is not None
     by_name = {rung.name: rung for rung in rungs}
     rung = by_name[departing.name]

@@ -15,7 +15,8 @@ _LABEL = 12
 
 def describe_explanation(explanation: Explanation, departing: RungReport) -> Iterator[str]:
     """What differs, from the feeds to the boxes, and where: by class and range."""
-    yield f"why {explanation.rung} departs, held against {explanation.partner}:"
+    what = f"where {departing.name} differs, which passes" if departing.passes else f"why {departing.name} departs"
+    yield f"{what}, held against {explanation.partner}:"
     for label, text in _findings(explanation):
         yield from textwrap.wrap(
             text, _WIDTH, initial_indent=f"  {label:{_LABEL}s}", subsequent_indent=" " * (_LABEL + 2)

@@ -217,17 +217,22 @@ def _wrong_suppression(stage: Stage, harm: bool) -> None:
 
 def _wrong_profile(stage: Stage, harm: bool) -> None:
     """The graph was exported for a fixed number of points, fewer than a sweep has."""
-    edit = stage.graph("fp32")
+    edit, name = stage.graph("fp32"), _points_input(stage)
     if harm:
-        edit.fix_rows(stage.bundle.manifest.inputs[0].name, max(1, stage.num_points // 2))
+        edit.fix_rows(name, max(1, stage.num_points // 2))
+
+
+def _points_input(stage: Stage) -> str:
+    """The name of the input that takes raw points."""
+    name = stage.bundle.manifest.inputs[0].name
+    if name != "points":
+        raise InputError("inputs", found=name, wanted="raw points")
+    return name
 
 
 def _padding_counted(stage: Stage, harm: bool) -> None:
     """Behind the sweep the input still holds the remains of a larger one, and they are taken for points."""
-    edit = stage.graph("fp32")
-    name = stage.bundle.manifest.inputs[0].name
-    if name != "points":
-        raise InputError("inputs", found=name, wanted="raw points to fill up")
+    edit, name = stage.graph("fp32"), _points_input(stage)
     grid = stage.contract.grid
     rng = np.random.default_rng(0)
     count = 40 * grid.height if harm else 0

@@ -44,6 +44,12 @@ class LadderReport(Config):
     skipped: tuple[SkippedRung, ...] = ()
 
     @property
+    def least_agreeing(self) -> RungReport | None:
+        """The first departing rung, else the one that agrees least; None where all agree in every box."""
+        differing = [rung for rung in self.rungs if rung.total.matched < 1.0]
+        return self.first_departing or min(differing, key=lambda rung: rung.total.matched, default=None)
+
+    @property
     def first_departing(self) -> RungReport | None:
         """The lowest rung that does not pass."""
         return next((rung for rung in self.rungs if not rung.passes), None)

@@ -43,7 +43,7 @@ class Stage:
         models = self.bundle.manifest.models
         source: Precision = "fp32" if precision == "fp16" and "fp16" not in models else precision
         if source not in models:
-            raise InputError(f"{self.bundle.folder}", found=f"no {precision} model", wanted="one to plant it in")
+            raise InputError("student", found=f"no {precision} model", wanted="one to plant it in")
         if precision not in self.edits:
             self.edits[precision] = GraphEdit(self.bundle.model(source))
         return self.edits[precision]
