@@ -25,6 +25,8 @@ takes in those that only one of the two selected."""
 _NUM_LOSSES = 3
 
 Values = Mapping[str, NDArray[Any]]
+Rows = tuple[NDArray[np.intp], NDArray[np.intp], int]
+"""Rows of candidates in the reference, the same candidates' rows in the other, and how many are selected."""
 
 
 class TapReport(Config):
@@ -133,7 +135,11 @@ class _Comparable:
         counts = self._exact or report.name not in self.selected or report.name in self._graph.outputs
         return counts and report.sqnr_db < floor_db
 
-    def rows(self, reference: Values, candidate: Values) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    def ranks(self, values: NDArray[Any], rows: Rows | None) -> bool:
+        """Whether a tensor sets candidates against each other: it depends on their ranks, which rounding swaps."""
+        return not self._exact and rows is not None and values.shape.count(rows[2]) > 1
+
+    def rows(self, reference: Values, candidate: Values) -> Rows:
         """Rows of candidates that both selected, in both, and how many there are to select."""
         picked, others = (values[self._graph.selection].reshape(-1) for values in (reference, candidate))
         _, rows, columns = np.intersect1d(picked, others, return_indices=True)
@@ -171,8 +177,9 @@ def _noise(
             wanted, found = right(feed), judged(feed)
             rows = comparable.rows(wanted, found) if reference.selection in found else None
             for tap in taps:
-                pair = _pair(wanted[tap.name], found[tap.name], rows if tap.name in comparable.selected else None)
-                if pair is not None:
+                same_rows = rows if tap.name in comparable.selected else None
+                pair = _pair(wanted[tap.name], found[tap.name], same_rows)
+                if pair is not None and not comparable.ranks(wanted[tap.name], same_rows):
                     sums[tap.name][0] += pair[0]
                     sums[tap.name][1] += pair[1]
     return {name: (signal, error) for name, (signal, error) in sums.items()}
@@ -181,7 +188,7 @@ def _noise(
 def _pair(
     wanted: NDArray[Any],
     found: NDArray[Any],
-    rows: tuple[NDArray[np.intp], NDArray[np.intp], int] | None,
+    rows: Rows | None,
 ) -> tuple[float, float] | None:
     """Energy of a tensor and of its difference; None where the two cannot be compared."""
     if (wanted.dtype.kind == "f") != (found.dtype.kind == "f"):
