@@ -15,7 +15,7 @@ def files(pattern: str) -> list[str]:
 setup(
     name=NAME,
     version="0.1.0",
-    packages=[NAME],
+    packages=[NAME, f"{NAME}.doctor", f"{NAME}.faults"],
     package_data={NAME: ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -35,7 +35,7 @@ setup(
             f"lidar_detector = {NAME}.lidar_detector:main",
             f"fusion_detector = {NAME}.fusion_detector:main",
             f"timing_recorder = {NAME}.timing_recorder:main",
-            f"fault_injector = {NAME}.fault_injector:main",
+            f"fault_injector = {NAME}.faults.command:main",
         ],
         "understudy.doctor": [f"ros = {NAME}.doctor:look"],
     },

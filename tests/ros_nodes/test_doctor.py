@@ -25,9 +25,9 @@ from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import header_message
 from understudy.rig import Rig
 from understudy.testing import road_cloud, simple_rig
-from understudy_ros.doctor import KNOWN
-from understudy_ros.doctor_heard import Heard, header_of
-from understudy_ros.doctor_topics import expected_topics, name_findings, parameter_findings
+from understudy_ros.doctor.heard import Heard, header_of
+from understudy_ros.doctor.looking import KNOWN
+from understudy_ros.doctor.topics import expected_topics, name_findings, parameter_findings
 from understudy_ros.make import make_message
 
 

@@ -21,8 +21,8 @@ from understudy.faults.contents import Contents, suite_rig
 from understudy.faults.report import describe, report_of
 from understudy.faults.scenario import SHORT, numbers
 from understudy.testing import simple_rig, tiny_bundle
-from understudy_ros.fault_injection import Injector, Trial
-from understudy_ros.fault_injector import contents_for, main, try_node
+from understudy_ros.faults.command import contents_for, main, try_node
+from understudy_ros.faults.injection import Injector, Trial
 
 BREAKABLE, NODE = "tests.ros_nodes.breakable_detector", "/fusion_detector"
 DEADLINE_MS = 400
@@ -95,7 +95,7 @@ def where(name: str, rig_file: Path) -> list[str]:
 def inject(node: NodeProcess, rig_file: Path, name: str, *given: str) -> subprocess.CompletedProcess[str]:
     """The command as users run it."""
     words = [*where(name, rig_file), "--pid", str(node.pid), *given]
-    command = [sys.executable, "-m", "understudy_ros.fault_injector", *words]
+    command = [sys.executable, "-m", "understudy_ros.faults.command", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, env={**os.environ})
 
 

@@ -27,7 +27,7 @@ def test_config_holds_every_parameter_with_its_default() -> None:
 
 def test_every_package_that_is_imported_is_depended_on() -> None:
     depends = {str(entry.text) for entry in ElementTree.parse(PACKAGE / "package.xml").iter("exec_depend")}
-    sources = [*PACKAGE.glob("understudy_ros/*.py"), *PACKAGE.glob("launch/*.py")]
+    sources = [*PACKAGE.glob("understudy_ros/**/*.py"), *PACKAGE.glob("launch/*.py")]
     imported = {name for path in sources for name in re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M)}
     assert {name for name in imported if name.startswith(("rcl", "launch")) or name.endswith("_msgs")} <= depends
     assert {"vision_msgs", "visualization_msgs"} <= depends
@@ -41,5 +41,7 @@ def test_colcon_installs_all_that_launch_looks_for(monkeypatch: pytest.MonkeyPat
     installed = {path for _, paths in made["data_files"] for path in paths}
     there = {str(path.relative_to(PACKAGE)) for name in SHARED for path in (PACKAGE / name).iterdir() if path.is_file()}
     assert there == {path for path in installed if path.split("/")[0] in SHARED}
+    folders = {path.parent for path in PACKAGE.glob("understudy_ros/**/__init__.py")}
+    assert set(made["packages"]) == {str(folder.relative_to(PACKAGE)).replace("/", ".") for folder in folders}
     modules = [entry.split(" = ")[1].split(":")[0] for entry in made["entry_points"]["console_scripts"]]
     assert all((PACKAGE / f"{module.replace('.', '/')}.py").is_file() for module in modules)

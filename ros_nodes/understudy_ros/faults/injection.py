@@ -28,8 +28,8 @@ from understudy.faults.stream_faults import DyingPublisher, QosMismatch
 from understudy.faults.suite import Judged, judge_record
 from understudy.faults.system_faults import EngineHang, SlowEngine
 from understudy.messages.outputs import DETECTIONS_TYPE
-from understudy_ros.fault_observation import Observation, Process
-from understudy_ros.fault_publishers import Publishers
+from understudy_ros.faults.observation import Observation, Process
+from understudy_ros.faults.publishers import Publishers
 from understudy_ros.make import make_message
 
 OUTSIDE = Margins(age_ns=300_000_000, named_ns=500_000_000, published=0.8, sees_cameras=False)

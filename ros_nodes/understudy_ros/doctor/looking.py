@@ -8,11 +8,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from understudy.diagnosis.findings import Finding
 from understudy.diagnosis.vehicle import Vehicle
-from understudy_ros.doctor_graph import Graph, opened_graph
-from understudy_ros.doctor_heard import Heard
-from understudy_ros.doctor_judgement import Seen, topic_findings
-from understudy_ros.doctor_state import Told, clock_mode, diagnostics, lifecycle, middleware, transforms
-from understudy_ros.doctor_topics import (
+from understudy_ros.doctor.graph import Graph, opened_graph
+from understudy_ros.doctor.heard import Heard
+from understudy_ros.doctor.judgement import Seen, topic_findings
+from understudy_ros.doctor.state import Told, clock_mode, diagnostics, lifecycle, middleware, transforms
+from understudy_ros.doctor.topics import (
     Expected,
     expected_topics,
     is_topic_name,

@@ -14,8 +14,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from understudy_ros.doctor_heard import Heard
-from understudy_ros.doctor_judgement import Endpoint
+from understudy_ros.doctor.heard import Heard
+from understudy_ros.doctor.judgement import Endpoint
 from understudy_ros.make import message_class
 
 NAME = "understudy_doctor"

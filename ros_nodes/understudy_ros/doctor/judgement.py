@@ -17,8 +17,8 @@ from understudy.messages.headers import is_other_frame
 from understudy.messages.images import image_from_message
 from understudy.messages.rig_comparison import camera_info_difference
 from understudy.rig import Camera
-from understudy_ros.doctor_heard import Heard
-from understudy_ros.doctor_topics import CAMERA_INFO_TYPE, POINTS_TYPE, Expected
+from understudy_ros.doctor.heard import Heard
+from understudy_ros.doctor.topics import CAMERA_INFO_TYPE, POINTS_TYPE, Expected
 from understudy_ros.make import message_class
 from understudy_ros.transport import LARGE_BYTES
 

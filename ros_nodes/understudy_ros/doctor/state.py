@@ -19,9 +19,9 @@ from understudy.messages.frame_tree import FrameTree
 from understudy.messages.headers import BASE_FRAME
 from understudy.messages.rig_comparison import mounting_difference
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
-from understudy_ros.doctor_graph import Graph, Question
-from understudy_ros.doctor_judgement import mismatch
-from understudy_ros.doctor_topics import parameter
+from understudy_ros.doctor.graph import Graph, Question
+from understudy_ros.doctor.judgement import mismatch
+from understudy_ros.doctor.topics import parameter
 from understudy_ros.make import message_class
 
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"

@@ -21,7 +21,7 @@ from understudy.faults.scenario import SHORT, kind_of
 from understudy.faults.suite import Judged
 from understudy.messages.outputs import DETECTIONS_TYPE
 from understudy.rig import Rig, read_rig
-from understudy_ros.fault_injection import Injector, Trial
+from understudy_ros.faults.injection import Injector, Trial
 
 _FRUITLESS = 10 * len(FAULTS)
 """Scenarios in a row that cannot be played, after which none can."""
