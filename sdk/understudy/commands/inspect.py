@@ -32,7 +32,7 @@ def inspect(
     ),
     target: str = typer.Option("", "--target", help="With --layers: estimate for orin, thor, rtx4060, as orin,thor."),
     runs: int = typer.Option(20, "--runs", help="With --layers: runs of each model."),
-    rows: int = typer.Option(20, "--rows", help="With --layers: layers shown one by one."),
+    rows: int = typer.Option(20, "--rows", min=0, help="With --layers: layers shown one by one."),
     json_path: Path | None = typer.Option(None, "--json", help="With --layers: write everything there."),
     require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:

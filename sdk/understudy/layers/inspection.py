@@ -15,7 +15,7 @@ from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.errors import InputError
-from understudy.frame import Frame
+from understudy.frame import Frame, PointCloud
 from understudy.layers.graph import read_graph
 from understudy.layers.measuring import Feeds, ProfilePlan, profile_engines, profile_files
 from understudy.layers.report import REFERENCE, LayerReport, Measured, layer_rows, place, total
@@ -44,6 +44,11 @@ class Scene:
     rig: Rig
     frame: Frame
     lidar: str | None = None
+
+    @property
+    def cloud(self) -> PointCloud:
+        """What the student's LiDAR saw; only of a frame that has it."""
+        return self.frame.clouds[self.rig.lidar(self.lidar)[0]]
 
 
 def made_up_scene(contract: Contract) -> Scene:
@@ -107,7 +112,7 @@ def inspect_layers(
         profiles = profile_files({name: bundle.model(name) for name in chosen}, feeds, plan, track)
     measured = {str(name): Measured(graphs[name], profiles[name]) for name in chosen}
     peaks = {**published, **({THIS: this} if this else {})}
-    return _report(bundle, scene, plan, measured, peaks, before, len(feeds[next(iter(feeds))]))
+    return _report(bundle, scene, plan, measured, peaks, before)
 
 
 def _report(
@@ -117,7 +122,6 @@ def _report(
     measured: Mapping[str, Measured],
     peaks: Mapping[str, Peak],
     before: machine.Machine,
-    num_points: int,
 ) -> LayerReport:
     rows = layer_rows(measured, peaks.get(THIS), peaks)
     placed = {name: place(measured[REFERENCE].graph, entry) for name, entry in measured.items()}
@@ -128,7 +132,7 @@ def _report(
         bundle=bundle.fingerprint,
         engine=f"{plan.runtime}, {plan.threads} thread{'s' * (plan.threads > 1)}",
         data=scene.name,
-        num_points=num_points,
+        num_points=len(scene.cloud),
         num_runs=plan.num_runs,
         statistic="mean" if is_mean else "least",
         layers=rows,
