@@ -14,6 +14,7 @@ from understudy.errors import UnderstudyError
 from understudy.messages.headers import stamp_ns_from_message
 from understudy_ros.transport import CloudTraffic, profile_in_use, shm_free_bytes, transport_warning
 
+_POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 _EVERY_S = 1.0
 _PERIODS = 20
 _LONGEST_PAUSE_PERIODS = 50
@@ -78,13 +79,14 @@ class CloudWatch:
 
     def _traffic(self) -> CloudTraffic:
         topic = self._node.resolve_topic_name(self._topic)
+        publishers = self._node.get_publishers_info_by_topic(topic)
         return CloudTraffic(
             topic,
             self._reliable,
             self._received,
             self._largest_bytes,
             self._gaps,
-            self._node.count_publishers(topic),
+            sum(info.topic_type == _POINTS_TYPE for info in publishers),
             self._profile,
             shm_free_bytes(),
             self._middleware,

@@ -81,6 +81,7 @@ class Inputs:
         self._push, self._push_motion, self._push_info = push, push_motion, push_info
         self._subscriptions: list[Any] = []
         self._profiles: dict[str, tuple[str, QoSProfile]] = {}
+        self._types: dict[str, str] = {}
         self._unheard: dict[str, str] = {}
 
     def open(self) -> None:
@@ -101,10 +102,10 @@ class Inputs:
 
     @property
     def unheard(self) -> dict[str, str]:
-        """What the middleware cannot connect now, by input: publishers that offer less than is asked for."""
+        """What the middleware cannot connect now, by input: publishers that offer less than is asked for, or another type."""
         for who in [who for who in self._unheard if not self._is_mismatched(who)]:
             del self._unheard[who]
-        return dict(self._unheard)
+        return {**self._of_other_types(), **self._unheard}
 
     @property
     def points(self) -> Any:
@@ -139,6 +140,19 @@ class Inputs:
             made = self._node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
         self._subscriptions.append(made)
         self._profiles[who] = (made.topic_name, profile)
+        self._types[who] = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+
+    def _of_other_types(self) -> dict[str, str]:
+        """Inputs all of whose publishers send something else: ROS connects neither and says nothing."""
+        found = {who: self._offered_types(topic) for who, (topic, _) in self._profiles.items()}
+        return {
+            who: f"{self._profiles[who][0]} has {', '.join(sorted(types))}, wanted {self._types[who]}"
+            for who, types in found.items()
+            if types and self._types[who] not in types
+        }
+
+    def _offered_types(self, topic: str) -> set[str]:
+        return {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
 
     def _is_mismatched(self, who: str) -> bool:
         topic, wanted = self._profiles[who]

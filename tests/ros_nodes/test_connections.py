@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,25 @@ def test_a_driver_that_offers_less_than_is_asked_for_is_named(observer: Observer
     observer.until(lambda: topics.heard.messages, "answers once the node asks for less")
     observer.diagnosis(NODE, lambda status: status.level == b"\x00", "nothing wrong")
     topics.close()
+
+
+def test_a_driver_of_another_type_is_named(observer: Observer, nodes: Nodes, rig_file: Path, tmp_path: Path) -> None:
+    """ROS itself connects nobody and says nothing; it is no matter of the transport either."""
+    process = nodes.start(NODE_MODULE, name="slow_node", rig=rig_file)
+    observer.bring_up(NODE)
+    command = [sys.executable, "-m", "tests.ros_nodes.sensor_driver", "--kind", "info", "--topic", "/points"]
+    driver = NodeProcess(command, tmp_path / "driver.log")
+    try:
+        status = observer.diagnosis(NODE, lambda status: "CameraInfo" in status.message, "the type")
+        assert status.level == ERROR
+        assert "lidar: /points has sensor_msgs/msg/CameraInfo, wanted sensor_msgs/msg/PointCloud2" in status.message
+        observer.spin(2.0)
+        status = observer.diagnosis(NODE, lambda status: "CameraInfo" in status.message, "the type")
+        assert "Fast DDS" not in status.message + process.log
+    finally:
+        driver.stop()
+    observer.diagnosis(NODE, lambda status: "CameraInfo" not in status.message, "no such driver any more")
+    assert process.stop() == 0
 
 
 def test_a_student_that_hangs_is_named_and_goes_on_afterwards(
