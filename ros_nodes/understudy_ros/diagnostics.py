@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -181,6 +182,11 @@ def _sensor_values(name: str, sensor: SensorStatus) -> dict[str, str]:
     frequent = sorted(sensor.reasons.items(), key=lambda entry: -entry[1])[:_MOST_REASONS]
     reasons = " | ".join(f"{count} x {reason}" for reason, count in frequent)
     return values | {f"trouble/{name}": sensor.trouble, f"reasons/{name}": reasons}
+
+
+def level_of(status: Any) -> int:
+    """A status's level as a number; rclpy has bytes there, a bag's reader a number."""
+    return int(status.level[0]) if isinstance(status.level, bytes) else int(status.level)
 
 
 def _ms(duration_ns: int) -> str:

@@ -6,7 +6,6 @@ import json
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout, String
 
 from understudy.boxes import Boxes, Segments
@@ -16,6 +15,7 @@ from understudy.messages.outputs import DETECTIONS_TYPE, MARKERS_TYPE, detection
 from understudy.messages.segments import SEGMENTS_TYPE, segments_message
 from understudy_ros.make import make_message, message_class
 from understudy_ros.parameters import Declared
+from understudy_ros.qos import latched_profile
 from understudy_ros.topics import naming
 
 if TYPE_CHECKING:
@@ -66,12 +66,9 @@ class ClassNamesOutput:
     """The classes by number, latched: whoever comes late hears them too, and so does a recorder."""
 
     def __init__(self, node: StudentNode, class_names: tuple[str, ...]) -> None:
-        profile = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
         topic = node.value("class_names_topic")
         with naming(topic):
-            publisher = node.create_publisher(String, topic, profile)
+            publisher = node.create_publisher(String, topic, latched_profile(1))
         publisher.publish(String(data=json.dumps(dict(enumerate(class_names)))))
         node.when_released(lambda: node.destroy_publisher(publisher))
 

@@ -10,7 +10,6 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy.messages.frame_tree import FrameTree
@@ -20,6 +19,7 @@ from understudy.rig import Mounting, Rig
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
 from understudy_ros.inputs import TRANSFORMS_TYPE
 from understudy_ros.make import message_class
+from understudy_ros.qos import latched_profile
 
 _DEPTH = 100
 _NAP_S = 0.05
@@ -45,10 +45,7 @@ class StaticTransforms:
         except InputError:
             self.missing = "tf2_msgs is not installed: the rig is not compared with /tf_static"
             return
-        profile = QoSProfile(
-            depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        node.create_subscription(kind, topic, self._add, profile)
+        node.create_subscription(kind, topic, self._add, latched_profile(_DEPTH))
 
     def _add(self, message: Any) -> None:
         try:

@@ -11,16 +11,18 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from understudy_ros.doctor.heard import Heard
 from understudy_ros.doctor.judgement import Endpoint
 from understudy_ros.make import message_class
+from understudy_ros.qos import profile_of
 
 NAME = "understudy_doctor"
 _NS_PER_S = 1_000_000_000
 _NAP_S = 0.05
+_CLOCK_DEPTH = 10
 _ROUNDS, _ANSWER_S = 2, 2.0
 """The first answer of a service just found may get lost, so it is asked again."""
 
@@ -61,7 +63,7 @@ class Graph:
     def follow_clock(self) -> None:
         """Takes the time from /clock from now on."""
         kind = message_class("rosgraph_msgs/msg/Clock")
-        self.node.create_subscription(kind, "/clock", self._tick, _best_effort())
+        self.node.create_subscription(kind, "/clock", self._tick, profile_of(_CLOCK_DEPTH, reliable=False))
 
     def _tick(self, message: Any) -> None:
         if not self.num_ticks:
@@ -145,10 +147,6 @@ def opened_graph() -> Iterator[Graph]:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
-
-
-def _best_effort() -> QoSProfile:
-    return QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def _endpoints(infos: Sequence[Any]) -> list[Endpoint]:

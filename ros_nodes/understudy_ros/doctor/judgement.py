@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from understudy.diagnosis.dds import profile_variable, shipped_profile
@@ -20,6 +20,7 @@ from understudy.rig import Camera
 from understudy_ros.doctor.heard import Heard
 from understudy_ros.doctor.topics import CAMERA_INFO_TYPE, POINTS_TYPE, Expected
 from understudy_ros.make import message_class
+from understudy_ros.qos import mismatch, profile_of
 from understudy_ros.transport import LARGE_BYTES
 
 _PLAUSIBLE_HZ = {POINTS_TYPE: (4.0, 45.0)}
@@ -68,7 +69,7 @@ class Seen:
     def may_lose_large(self) -> bool:
         """Whether messages got lost that a reliable listener may get."""
         is_lossy = not self.expected.reliable and (not self.heard.num_messages or self.heard.num_lost)
-        reliable = all(mismatch(each.profile, QoSProfile(depth=5)) == "" for each in self.publishers)
+        reliable = all(mismatch(each.profile, profile_of(1, reliable=True)) == "" for each in self.publishers)
         return bool(self.publishers) and bool(is_lossy) and reliable
 
 
@@ -91,12 +92,6 @@ def topic_findings(seen: Seen, deadline_s: float) -> Iterator[Finding]:
     yield from _frame(seen)
     yield from _stamps(seen, deadline_s)
     yield from _content(seen)
-
-
-def mismatch(offered: QoSProfile, asked: QoSProfile) -> str:
-    """Why nothing passes between two ends; empty when it does."""
-    compatibility, reason = qos_check_compatible(offered, asked)
-    return str(reason).replace("ERROR: ", "").strip("; ") if compatibility == QoSCompatibility.ERROR else ""
 
 
 def _find(seen: Seen) -> str:

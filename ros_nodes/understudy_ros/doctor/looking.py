@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 
 from understudy.diagnosis.findings import Finding
 from understudy.diagnosis.vehicle import Vehicle
@@ -22,6 +22,7 @@ from understudy_ros.doctor.topics import (
 )
 from understudy_ros.lidar_detector import PARAMETERS
 from understudy_ros.parameters import CAMERA_PARAMETERS, LIDAR_PARAMETERS
+from understudy_ros.qos import profile_of
 
 _LEAST_DISCOVERY_S, _DISCOVERY_S = 1.0, 2.0
 _RELIABLY_S = 3.0
@@ -60,20 +61,15 @@ def _number(value: object) -> float:
 
 def _listen(graph: Graph, expected: list[Expected], seconds: float) -> list[Seen]:
     """Each topic as our node asks for it; then reliably, where messages got lost."""
-    wanted = [(each, _profile(each)) for each in expected]
+    wanted = [(each, profile_of(_DEPTH, reliable=each.reliable)) for each in expected]
     heard = _hear(graph, wanted, seconds)
     # Who is there is looked up after the listening: nodes on a busy machine are found late.
     seen = [_seen(graph, *pair, of_it) for pair, of_it in zip(wanted, heard, strict=True)]
     lossy = [each for each in seen if each.may_lose_large]
-    reliably = [(each.expected, QoSProfile(depth=_DEPTH)) for each in lossy]
+    reliably = [(each.expected, profile_of(_DEPTH, reliable=True)) for each in lossy]
     for each, of_it in zip(lossy, _hear(graph, reliably, min(seconds, _RELIABLY_S)), strict=True):
         each.heard_reliably = of_it
     return seen
-
-
-def _profile(expected: Expected) -> QoSProfile:
-    policy = ReliabilityPolicy.RELIABLE if expected.reliable else ReliabilityPolicy.BEST_EFFORT
-    return QoSProfile(depth=_DEPTH, reliability=policy)
 
 
 def _hear(graph: Graph, wanted: list[tuple[Expected, QoSProfile]], seconds: float) -> list[Heard]:

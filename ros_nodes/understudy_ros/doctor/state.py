@@ -10,7 +10,6 @@ from typing import Any
 import rclpy
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from understudy.diagnosis.findings import Finding, Purpose, missing, ok, unknown, warn
 from understudy.diagnosis.vehicle import Vehicle
@@ -19,10 +18,11 @@ from understudy.messages.frame_tree import FrameTree
 from understudy.messages.headers import BASE_FRAME
 from understudy.messages.rig_comparison import mounting_difference
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
+from understudy_ros.diagnostics import level_of
 from understudy_ros.doctor.graph import Graph, Question
-from understudy_ros.doctor.judgement import mismatch
 from understudy_ros.doctor.topics import parameter
 from understudy_ros.make import message_class
+from understudy_ros.qos import latched_profile, mismatch
 
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _RANGES = ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT")
@@ -30,7 +30,7 @@ _GET_STATE, _GET_PARAMETERS = "lifecycle_msgs/srv/GetState", "rcl_interfaces/srv
 _MOST_NODES, _MOST_STATUSES, _SHORT_NAMES = 60, 8, 5
 _LEVELS = {0: "ok", 1: "warning", 2: "error", 3: "stale"}
 _NEEDED: tuple[Purpose, ...] = ("rig", "lidar", "fusion")
-LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LATCHED = latched_profile(100)
 
 
 @dataclass
@@ -56,12 +56,11 @@ class Told:
         except InputError as error:
             self.refused = str(error)
             return
-        graph.node.create_subscription(transforms, STATIC_TRANSFORMS_TOPIC, self._transform, LATCHED)
+        graph.node.create_subscription(transforms, STATIC_TRANSFORMS_TOPIC, self._transform, _LATCHED)
 
     def _diagnose(self, message: Any) -> None:
         for status in message.status:
-            level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
-            self.statuses[str(status.name)] = (level, str(status.message))
+            self.statuses[str(status.name)] = (level_of(status), str(status.message))
 
     def _transform(self, message: Any) -> None:
         try:
@@ -171,7 +170,7 @@ def transforms(graph: Graph, told: Told, vehicle: Vehicle) -> Iterator[Finding]:
         return
     publishers = graph.publishers(STATIC_TRANSFORMS_TOPIC)
     for each in publishers:
-        if why := mismatch(each.profile, LATCHED):
+        if why := mismatch(each.profile, _LATCHED):
             remedy = "publish it transient local, as tf2's static broadcaster does"
             yield warn(STATIC_TRANSFORMS_TOPIC, f"{each.node} is not heard by who comes later: {why}", remedy, _NEEDED)
     if told.tree.is_empty:

@@ -18,6 +18,7 @@ from understudy.errors import FrameError, InputError
 from understudy.faults.record import Look, Output
 from understudy.live.tally import OUTCOMES, Level
 from understudy.messages.headers import stamp_ns_from_message
+from understudy_ros.diagnostics import level_of
 from understudy_ros.make import message_class
 
 _LEVELS: dict[int, Level] = {0: "ok", 1: "warn", 2: "error", 3: "error"}
@@ -151,11 +152,10 @@ def _stamped_class(type_name: str) -> Any:
 
 def _look(at_ns: int, status: Any) -> Look:
     values = {pair.key: pair.value for pair in status.values}
-    level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
     named = values.get("at_fault")
     at_fault = None if named is None else tuple(filter(None, named.split(", ")))
     adds_up = all(counts.adds_up for counts in _counts(values).values())
-    return Look(at_ns, _LEVELS.get(level, "error"), status.message, at_fault, adds_up)
+    return Look(at_ns, _LEVELS.get(level_of(status), "error"), status.message, at_fault, adds_up)
 
 
 @dataclass

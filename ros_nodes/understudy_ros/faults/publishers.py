@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from std_msgs.msg import String
 
 from understudy.messages.headers import time_message
 from understudy_ros.make import make_message, message_class
+from understudy_ros.qos import profile_of
 
 _DEPTH = 10
-_RELIABLE = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-_BEST_EFFORT = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+_RELIABLE = profile_of(_DEPTH, reliable=True)
 _CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
 
 
@@ -44,7 +44,7 @@ class Publishers:
         """Makes a sensor's publisher anew; a mismatched one delivers nothing to who listens reliably."""
         self.close(sensor)
         kind = PointCloud2 if sensor == self._lidar else CompressedImage
-        profile = _BEST_EFFORT if mismatched else _RELIABLE
+        profile = profile_of(_DEPTH, reliable=not mismatched)
         self._by_sensor[sensor] = self._node.create_publisher(kind, self._topics[sensor], profile)
 
     def close(self, sensor: str) -> None:
