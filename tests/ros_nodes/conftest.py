@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.ros_nodes.environment import ros_environment
+from tests.ros_nodes.environment import remove_shared_memory_of_the_dead, ros_environment
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _only_this_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _only_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Before anything of ROS starts: unset, discovery multicasts on the network."""
     os.environ.update(ros_environment(tmp_path_factory.mktemp("ros_log")))
+    yield
+    remove_shared_memory_of_the_dead()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3D, Detection3DArray
 
+from tests.ros_nodes import environment
 from tests.ros_nodes.observer import Observer
 from tests.ros_nodes.processes import NodeProcess, Nodes
 from understudy.diagnosis.dds import (
@@ -47,6 +49,20 @@ def test_messages_survive_the_wire() -> None:
 
 def test_discovery_stays_on_this_machine() -> None:
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_only_what_nobody_holds_any_more_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "SHARED_MEMORY", tmp_path)
+    dead, held, young = (f"fastdds_{number:016x}" for number in range(3))
+    for name in (dead, f"{dead}_el", held, f"{held}_el", young, f"{young}_el", "fastdds_port7000_el", "fastdds_el"):
+        (tmp_path / name).touch()
+        if not name.startswith(young):
+            os.utime(tmp_path / name, (0, 0))
+    with (tmp_path / f"{held}_el").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        environment.remove_shared_memory_of_the_dead()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {held, f"{held}_el", young, f"{young}_el", "fastdds_port7000_el", "fastdds_el"}
 
 
 def largest_segment_bytes(process: NodeProcess) -> int:

@@ -118,8 +118,9 @@ def test_pandaset_sweeps_with_six_jpeg_cameras(
         wanted = [pipeline(frame) for frame in frames]
     assert sum(map(len, wanted)) > 0
     rig_file = written(rig, tmp_path / "rig.yaml")
-    given = {"bundle": bundle, "rig": rig_file, "reliable": True, "cameras_reliable": True, "max_wait_ms": 5000}
-    process = nodes.start(MODULE, name="fusion_detector", require="all", **given)
+    given = {"bundle": bundle, "rig": rig_file, "reliable": True, "cameras_reliable": True}
+    given |= {"require": "all", "max_wait_ms": 9000}  # DDS repeats a lost piece of a picture after three seconds
+    process = nodes.start(MODULE, name="fusion_detector", **given)
     rack = SensorRack(observer, rig, lidar)
     timing = observer.hear(Float64MultiArray, f"{NODE}/timing")
     fused = Fused(observer, rack)
@@ -271,9 +272,12 @@ def test_pictures_of_another_lens_are_refused_until_the_lens_is_right(small: Fus
     assert "fx 140.0" in values_of(status)["trouble/front"]
     small.rack.send_info("front")
     small.diagnosis(lambda status: "geometry/front" not in values_of(status), "no contradiction")
+    # No sweep waits for a camera that was without a picture for so long, until it has one again.
     small.answer(send(small, 3))
-    status = small.diagnosis(lambda status: values_of(status).get("results") == "3", "three results")
-    assert values_of(status)["published/front"] == "2"
+    small.answer(send(small, 4))
+    status = small.diagnosis(lambda status: values_of(status).get("results") == "4", "four results")
+    assert values_of(status)["published/front"] in ("2", "3")
+    assert values_of(status)["missing"] == ""
     assert_counts_add_up(status, "lidar", "front")
 
 
