@@ -30,7 +30,9 @@ def inspect(
     runtime: Literal["onnxruntime", "openvino", "tensorrt"] = typer.Option(
         "onnxruntime", "--runtime", help="With --layers: whose profiler; tensorrt times compiled engines, on their GPU."
     ),
-    target: str = typer.Option("", "--target", help="With --layers: estimate for orin, thor, rtx4060, as orin,thor."),
+    target: str = typer.Option(
+        "", "--target", help="With --layers: estimate for orin, thor, rtx4060 or this, as orin,this."
+    ),
     runs: int = typer.Option(20, "--runs", help="With --layers: runs of each model."),
     rows: int = typer.Option(20, "--rows", min=0, help="With --layers: layers shown one by one."),
     json_path: Path | None = typer.Option(None, "--json", help="With --layers: write everything there."),

@@ -112,7 +112,7 @@ def inspect_layers(
         profiles = profile_files({name: bundle.model(name) for name in chosen}, feeds, plan, track)
     measured = {str(name): Measured(graphs[name], profiles[name]) for name in chosen}
     peaks = {**published, **({THIS: this} if this else {})}
-    return _report(bundle, scene, plan, measured, peaks, before)
+    return _report(bundle, scene, plan, measured, peaks, [name for name in targets if name in peaks], before)
 
 
 def _report(
@@ -121,6 +121,7 @@ def _report(
     plan: ProfilePlan,
     measured: Mapping[str, Measured],
     peaks: Mapping[str, Peak],
+    targets: Sequence[str],
     before: machine.Machine,
 ) -> LayerReport:
     rows = layer_rows(measured, peaks.get(THIS), peaks)
@@ -143,6 +144,7 @@ def _report(
         unmapped_ms={name: entry.unmapped_ms for name, entry in placed.items()},
         totals={name: total(entry, placed[name].unmapped_ms, rows, name) for name, entry in measured.items()},
         peaks=dict(peaks),
+        targets=tuple(dict.fromkeys(targets)),
         machine=before,
     )
 

@@ -101,6 +101,8 @@ class LayerReport(Config):
     totals: dict[str, PrecisionTotal]
     peaks: dict[str, Peak]
     """By target; `this` is measured, the others are published."""
+    targets: tuple[str, ...]
+    """Of these peaks, those whose estimates were asked for."""
     machine: Machine
 
 

@@ -15,7 +15,7 @@ _ESTIMATE, _BOUND = 9, 9
 
 
 def describe(report: LayerReport, num_rows: int = ROWS) -> Iterator[str]:
-    """Times by layer, what was lost first; then, for each published target, the estimates.
+    """Times by layer, what was lost first; then, for each target asked for, the estimates.
 
     Args:
         report: what was found.
@@ -32,9 +32,8 @@ def describe(report: LayerReport, num_rows: int = ROWS) -> Iterator[str]:
     yield ""
     for line in _findings(report):
         yield from textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    for target in report.peaks:
-        if target != THIS:
-            yield from _estimates(report, target, num_rows)
+    for target in report.targets:
+        yield from _estimates(report, target, num_rows)
 
 
 def _times(report: LayerReport, num_rows: int) -> Iterator[str]:
@@ -128,7 +127,7 @@ def _estimates(report: LayerReport, target: str, num_rows: int) -> Iterator[str]
     names = [name for name in report.totals if any(target in row.times[name].estimate_ms for row in report.layers)]
     names = [name for name in names if target in report.totals[name].estimate_ms]
     yield ""
-    yield f"ESTIMATE for {peak.name}: each layer by itself at peak rates, not measured"
+    yield f"ESTIMATE for {peak.name}: each layer by itself at peak rates, no measurement"
     width = WIDTH - len(names) * (_ESTIMATE + _BOUND)
     yield f"{'layer, milliseconds':<{width}}" + "".join(f"{name:>{_ESTIMATE}}{'bound by':>{_BOUND}}" for name in names)
     longest = sorted(report.layers, key=lambda row: -row.times[REFERENCE].estimate_ms.get(target, 0.0))

@@ -105,7 +105,7 @@ def test_command_prints_tables_of_a_hundred_columns_and_writes_all(
 ) -> None:
     folder = tiny_bundle(tmp_path / "bundle", precisions=("fp32", "fp16", "int8", "uint8")).folder
     shell = Shell(monkeypatch, capsys)
-    words = ("inspect", folder, "--layers", "--runs", 3, "--rows", 4, "--target", "orin,thor", "--threads", 2)
+    words = ("inspect", folder, "--layers", "--runs", 3, "--rows", 4, "--target", "orin,thor,this", "--threads", 2)
     status, out, _ = shell(*words, "--json", tmp_path / "layers.json")
     assert status == 0
     assert max(len(line) for line in out.splitlines()) <= 100
@@ -118,7 +118,7 @@ def test_command_prints_tables_of_a_hundred_columns_and_writes_all(
         "115000 points",
     ):
         assert part in out
-    for target in ("Jetson AGX Orin 64GB", "Jetson T5000"):
+    for target in ("Jetson AGX Orin 64GB", "Jetson T5000", "this CPU, 2 threads"):
         assert f"ESTIMATE for {target}" in out
     report = LayerReport.model_validate(json.loads((tmp_path / "layers.json").read_text()))
     assert set(report.totals) == {"fp32", "fp16", "int8", "uint8"}
