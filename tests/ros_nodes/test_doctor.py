@@ -88,6 +88,7 @@ class TestATopic:
         assert "Best effort publisher and reliable subscription" in finding.seen
         assert "set reliable: false" in finding.remedy
 
+    @pytest.mark.any_distribution
     def test_large_clouds_are_lost_for_want_of_the_profile(
         self, drivers: Drivers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -99,6 +100,7 @@ class TestATopic:
         assert PROFILE_NAME in remedies[0]
         assert "set reliable: true" in remedies[0]
 
+    @pytest.mark.any_distribution
     @pytest.mark.parametrize(
         ("words", "parts"),
         [
@@ -113,6 +115,7 @@ class TestATopic:
         assert finding.state == "missing"
         assert "rig" in finding.needed_for
 
+    @pytest.mark.any_distribution
     def test_clouds_on_another_topic(self, drivers: Drivers) -> None:
         drivers("--topic /roof/points")
         wanted = "-r points:=TOPIC (doctor: --remap): this type is on /roof/points"
@@ -121,6 +124,7 @@ class TestATopic:
         assert "nobody publishes it" in finding.seen
         assert wanted in finding.remedy
 
+    @pytest.mark.any_distribution
     def test_old_clouds_are_missing_where_there_is_a_deadline(self, drivers: Drivers) -> None:
         drivers("--offset-s -5")
         vehicle = SIMPLE.model_copy(update={"parameters": {"deadline_ms": 200}})
@@ -156,6 +160,7 @@ def doctor(*words: object, **environment: str) -> tuple[int, str, str]:
 
 
 class TestCommand:
+    @pytest.mark.any_distribution
     def test_an_empty_domain(self, tmp_path: Path) -> None:
         write_yaml(tmp_path / "rig.yaml", simple_rig())
         status, out, err = doctor("--rig", tmp_path / "rig.yaml", "--seconds", "0.5")
@@ -166,6 +171,7 @@ class TestCommand:
         assert "missing for rig: middleware, /points" in text
         assert max(map(len, out.splitlines())) <= 100
 
+    @pytest.mark.any_distribution
     def test_a_middleware_that_is_not_installed_is_a_finding(self) -> None:
         status, out, err = doctor("--ros", "--seconds", "0.5", RMW_IMPLEMENTATION="rmw_nobody_cpp")
         assert status == 0
@@ -190,6 +196,7 @@ def params(**values: object) -> Vehicle:
     return SIMPLE.model_copy(update={"parameters": values, "seconds": 0.5})
 
 
+@pytest.mark.any_distribution
 class TestParameters:
     @pytest.mark.parametrize(
         ("vehicle", "state", "part"),

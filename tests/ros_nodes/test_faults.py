@@ -99,6 +99,7 @@ def inject(node: NodeProcess, rig_file: Path, name: str, *given: str) -> subproc
     return subprocess.run(command, capture_output=True, text=True, timeout=180, env={**os.environ})
 
 
+@pytest.mark.any_distribution
 def test_a_node_that_breaks_is_told(observer: Observer, nodes: Nodes, tmp_path: Path) -> None:
     write_yaml(tmp_path / "rig.yaml", simple_rig())
     node = nodes.start("tests.ros_nodes.fragile_node", name="fragile")

@@ -15,6 +15,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make
 
 from understudy_ros.outputs import TIMING_STAGES
 
+pytestmark = pytest.mark.any_distribution
+
 PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
 NODES = ("lidar_detector", "fusion_detector")
 INPUTS = {"/points"}

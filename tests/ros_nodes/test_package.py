@@ -16,6 +16,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make
 from understudy_ros.lidar_detector import PARAMETERS
 from understudy_ros.parameters import LIDAR_PARAMETERS
 
+pytestmark = pytest.mark.any_distribution
+
 PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
 SHARED = ("launch", "config", "rviz", "foxglove")
 

@@ -77,6 +77,7 @@ LOST = CloudTraffic("/points", reliable=False, received=40, largest_bytes=2_000_
 GOOD = DdsProfile(PROFILE, 128 * 2**20)
 
 
+@pytest.mark.any_distribution
 class TestWarning:
     @pytest.mark.parametrize(
         ("changes", "parts"),
