@@ -18,6 +18,7 @@ from understudy.bundle.manifest import Tolerance
 from understudy.bundle.packing import pack
 from understudy.configuration import write_yaml
 from understudy.datasets.dataset import Sample
+from understudy.datasets.opening import open_dataset
 from understudy.parity.departing import compare_graphs, rounding_between
 from understudy.parity.faults import FAULTS, Fault
 from understudy.parity.ladder import climb, pipeline_of
@@ -25,13 +26,15 @@ from understudy.parity.replayed import Vehicle
 from understudy.parity.rungs import rungs_of
 from understudy.parity.self_test import Outcome, SelfTest, describe_self_test, self_test
 from understudy.parity.taps import read_graph
-from understudy.testing import frame_of, road_cloud, simple_rig, tiny_contract, write_tiny_model
+from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle, tiny_contract, write_tiny_model
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
 from understudy_training.distillation.study import load_clouds
 from understudy_training.export import export_run
 from understudy_training.fitting import fit
 from understudy_training.models.sizes import detector_config
 from understudy_training.recipe import Recipe, check_recipe
+from understudy_training.scenes.config import LidarConfig, SceneConfig
+from understudy_training.scenes.writer import make_scenes
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
 
 NUM_FRAMES = 3
@@ -108,6 +111,17 @@ def test_fault_is_named_at_its_rung_and_its_twin_is_not(quick: dict[str, Outcome
 def test_fault_without_a_place_is_told_apart(quick: dict[str, Outcome], name: str) -> None:
     assert quick[name].absent
     assert not quick[name].ok
+
+
+def test_fault_of_a_rung_that_is_not_climbed_has_no_place(tmp_path: Path) -> None:
+    lidar = LidarConfig(beams=16, azimuth_steps=180)
+    make_scenes(
+        SceneConfig(num_drives=1, num_val_drives=0, num_frames=3, lidar=lidar, camera=None), tmp_path / "scenes"
+    )
+    bundle = tiny_bundle(tmp_path / "bundle", sweeps=2)
+    data = open_dataset(tmp_path / "scenes", "train")
+    found = self_test(bundle, data, num_frames=2, faults=[fault("wrong unit")]).outcomes[0]
+    assert "clouds of 2 sweeps are no messages" in found.absent
 
 
 def test_fault_that_changes_nothing_is_not_claimed_to_be_found(quick: dict[str, Outcome]) -> None:

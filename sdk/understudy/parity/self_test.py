@@ -99,11 +99,14 @@ class _Harness:
             copy = stage.write(Path(folder) / "copy")
             if fault.rung == TENSORRT:
                 return _stale(copy)
-            return self._lowest([self._first, *rungs_of(copy, None, vehicle=stage.vehicle)], fault, harm)
+            rungs = rungs_of(copy, None, vehicle=stage.vehicle, source=self._bundle)[1:]
+            return self._lowest([self._first, *rungs], fault, harm)
 
     def _lowest(self, rungs: Sequence[Rung], fault: Fault, harm: bool) -> _Found:
         """Climbs until a rung does not pass."""
         reports: list[RungReport] = []
+        for skipped in [entry.skipped for entry in rungs if entry.name == fault.rung and entry.skipped]:
+            raise InputError("student", found=skipped, wanted=f"the rung {fault.rung}")
         for rung in [entry for entry in rungs[1:] if not entry.skipped]:
             report = compare_rung(self.reference, rung, self._frames)
             reports.append(report)
