@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -19,7 +20,7 @@ from std_msgs.msg import Float64MultiArray
 from understudy.configuration import Config, refuse_unlikely_json, write_json
 from understudy.errors import UnderstudyError
 from understudy.latency import PERCENTILES, percentile_ns
-from understudy_ros.parameters import Declared, declare
+from understudy_ros.parameters import Declared, declare, described, unknown_parameters
 
 PARAMETERS = (
     Declared("results", 600, "How many results to time; 0: until it is stopped.", limits=(0, 1_000_000)),
@@ -83,6 +84,9 @@ class TimingRecorder(Node):
     def __init__(self, recording: Recording) -> None:
         super().__init__("timing_recorder")
         declare(self, PARAMETERS)
+        unknown = described(unknown_parameters(self), PARAMETERS)
+        if unknown:
+            self.get_logger().warning(unknown)
         self.finished = False
         self._recording = recording
         self._wanted: int = self.get_parameter("results").value
@@ -115,10 +119,10 @@ def main() -> None:
     recording, stop = Recording(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         _record(recording, stop)
-    except (UnderstudyError, ParameterException) as error:
+    except (UnderstudyError, ParameterException, UnknownROSArgsError, RCLError) as error:
         sys.exit(f"timing_recorder: {error}")
     finally:
         rclpy.try_shutdown()

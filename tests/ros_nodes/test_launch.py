@@ -300,3 +300,10 @@ def test_recorder_refuses_wrong_parameters_in_one_line(parameters: dict[str, obj
     recorder = nodes.start("understudy_ros.timing_recorder", name="timing_recorder", **parameters)
     assert recorder.wait() == 1, recorder.log
     assert "Traceback" not in recorder.log, recorder.log
+
+
+def test_recorder_refuses_a_remapping_that_is_none(nodes: Nodes) -> None:
+    recorder = nodes.start("understudy_ros.timing_recorder", name="timing_recorder", remap={"timing": "a b"})
+    assert recorder.wait() == 1, recorder.log
+    assert "a b" in recorder.log
+    assert "Traceback" not in recorder.log, recorder.log

@@ -334,6 +334,8 @@ class TestCommand:
             (["--params", lost], "/gone/rig.yaml"),
             (["--rig", tmp_path / "rig.yaml", "--hz", "roof=10"], "a sensor of the rig: lidar"),
             (["--rig", tmp_path / "rig.yaml", "--hz", "lidar=fast"], "rates_hz.lidar"),
+            (["--rig", tmp_path / "rig.yaml", "--hz", "lidar=-3"], "found lidar=-3, wanted more than 0"),
+            (["--rig", tmp_path / "rig.yaml", "--hz", "lidar=nan"], "wanted a finite number"),
             (["--remap", "points"], "NAME:=VALUE"),
             (["--seconds", "0"], "seconds"),
             (["--for", "parking"], "parking"),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from understudy.diagnosis.vehicle import Vehicle
 
 
+_HIGHEST_HZ = 1000.0
+
+
 class Wanted(str, Enum):
     """What somebody wants of the machine."""
 
@@ -97,6 +100,8 @@ def _refuse_strangers(vehicle: Vehicle) -> None:
     from understudy.errors import InputError
 
     known = list(vehicle.rig.sensors) if vehicle.rig else []
-    for name in vehicle.rates_hz:
+    for name, rate_hz in vehicle.rates_hz.items():
         if name not in known:
             raise InputError("--hz", found=name, wanted=f"a sensor of the rig: {', '.join(known) or 'give --rig'}")
+        if not 0 < rate_hz <= _HIGHEST_HZ:
+            raise InputError("--hz", found=f"{name}={rate_hz:g}", wanted=f"more than 0, {_HIGHEST_HZ:g} at most")
