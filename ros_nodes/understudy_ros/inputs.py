@@ -9,16 +9,11 @@ from typing import Any
 
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from rclpy.qos import (
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-    qos_policy_name_from_kind,
-)
+from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from understudy_ros.make import message_class
+from understudy_ros.qos import mismatch, profile_of
 from understudy_ros.topics import naming
 
 try:
@@ -102,7 +97,7 @@ class Inputs:
 
     @property
     def unheard(self) -> dict[str, str]:
-        """What the middleware cannot connect now, by input: publishers that offer less than is asked for, or another type."""
+        """What the middleware cannot connect now, by input: publishers that offer less than is asked for or another type."""
         for who in [who for who in self._unheard if not self._is_mismatched(who)]:
             del self._unheard[who]
         return {**self._of_other_types(), **self._unheard}
@@ -114,21 +109,21 @@ class Inputs:
 
     def _open_points(self) -> None:
         options = self._options
-        profile = _profile(options.reliable, options.depth)
+        profile = profile_of(options.depth, reliable=options.reliable)
         self._hear(options.lidar, PointCloud2, options.points_topic, partial(self._push, options.lidar), profile)
 
     def _open_camera(self, camera: str) -> None:
         options = self._options
-        profile = _profile(options.cameras_reliable, options.cameras_depth)
+        profile = profile_of(options.cameras_depth, reliable=options.cameras_reliable)
         is_raw = options.image_transport == "raw"
         kind, topic = (Image, f"{camera}/image") if is_raw else (CompressedImage, f"{camera}/image/compressed")
         self._hear(camera, kind, topic, partial(self._push, camera), profile)
         if options.camera_infos:
-            topic, profile = f"{camera}/camera_info", _profile(False, _INFO_DEPTH)
+            topic, profile = f"{camera}/camera_info", profile_of(_INFO_DEPTH, reliable=False)
             self._hear(topic, CameraInfo, topic, partial(self._push_info, camera), profile)
 
     def _open_motion(self) -> None:
-        options, profile = self._options, _profile(False, _MOTION_DEPTH)
+        options, profile = self._options, profile_of(_MOTION_DEPTH, reliable=False)
         if options.motion == "odometry":
             self._hear("odometry", Odometry, options.odometry_topic, self._push_motion, profile)
         elif options.motion == "tf":
@@ -157,14 +152,9 @@ class Inputs:
     def _is_mismatched(self, who: str) -> bool:
         topic, wanted = self._profiles[who]
         offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
-        return any(qos_check_compatible(offer, wanted)[0] == QoSCompatibility.ERROR for offer in offers)
+        return any(mismatch(offer, wanted) for offer in offers)
 
     def _note_incompatible(self, who: str, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._unheard[who] = f"a publisher offers less than is asked for: {policy}"
         self._node.get_logger().error(f"{who}: {self._unheard[who]}; set reliable or cameras_reliable to false")
-
-
-def _profile(reliable: bool, depth: int) -> QoSProfile:
-    reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-    return QoSProfile(depth=depth, reliability=reliability)
