@@ -97,7 +97,7 @@ class Inputs:
 
     @property
     def unheard(self) -> dict[str, str]:
-        """What the middleware cannot connect now, by input: publishers that offer less than is asked for or another type."""
+        """What cannot be connected now, by input: publishers that offer less than is asked for, or another type."""
         for who in [who for who in self._unheard if not self._is_mismatched(who)]:
             del self._unheard[who]
         return {**self._of_other_types(), **self._unheard}
