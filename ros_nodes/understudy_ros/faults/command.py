@@ -65,10 +65,13 @@ def fault_injector(
     """Publish seeded faults on the topics of a running node; 1 when an invariant was violated."""
     if out is not None:
         refuse_unlikely_json(out)
-    contents = contents_for(read_rig(rig), lidar, [name for name, _ in map(_split, image)])
+    images = [_split(word) for word in image]
+    _refuse_repeated("--image", [name for name, _ in images])
+    _refuse_repeated("topics", [points, *(topic for _, topic in images), output, *filter(None, [orders])])
+    contents = contents_for(read_rig(rig), lidar, [name for name, _ in images])
     trial = Trial(
         node=node,
-        topics={contents.lidar: points, **dict(map(_split, image))},
+        topics={contents.lidar: points, **dict(images)},
         output=output,
         output_type=output_type,
         pid=pid,
@@ -148,6 +151,12 @@ def _playable(injector: Injector, seed: int, only: str, with_cameras: bool, say:
             say(f"left out {kind}: {reason}")
         if fruitless >= _FRUITLESS:
             raise InputError("scenarios", found=f"none that can be played; the last: {reason}", wanted="one")
+
+
+def _refuse_repeated(what: str, names: Sequence[str]) -> None:
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise InputError(what, found=f"{', '.join(repeated)} more than once", wanted="each once")
 
 
 def _split(text: str) -> tuple[str, str]:
