@@ -83,7 +83,8 @@ class CachedTeacher:
         """One line: how much is kept, and where."""
         sizes = [path.stat().st_size for path in self.folder.glob("*.npz")]
         each_kib, total_mib = sum(sizes) / max(len(sizes), 1) / 2**10, sum(sizes) / 2**20
-        return f"teacher's answers: {len(sizes)} of {each_kib:.0f} KiB each, {total_mib:.1f} MiB in {self.folder}"
+        place = f"{self.folder.parent.name}/{self.folder.name}"
+        return f"teacher's answers: {len(sizes)} of {each_kib:.0f} KiB each, {total_mib:.1f} MiB in {place}"
 
     def _write(self, shown: Shown, parts: dict[str, Tensor]) -> None:
         arrays = {name: _half(part) for name, part in _without_padding(parts).items()}
