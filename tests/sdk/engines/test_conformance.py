@@ -12,7 +12,10 @@ from typing import cast
 import numpy as np
 import pytest
 
+from tests.sdk.engines.emulated_gpu import HostCuda, HostTensorRt
 from understudy.bundle.bundle import Bundle
+from understudy.engines import tensorrt_engine
+from understudy.engines.cuda_runtime import Cuda
 from understudy.engines.engine import Engine
 from understudy.engines.opening import open_engine
 from understudy.engines.openvino_engine import available as openvino_is_available
@@ -45,10 +48,20 @@ def openvino_engine(bundle: Bundle) -> Engine:
     return open_engine(bundle, "fp32", "openvino")
 
 
+def tensorrt_engine_on_host(bundle: Bundle) -> Engine:
+    """Our side of TensorRT, on a GPU made of host memory; its network is ONNX Runtime's."""
+    gpu = HostCuda()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorrt_engine, "load", lambda library: HostTensorRt(gpu))
+        blob = str(bundle.model("fp32")).encode()
+        return tensorrt_engine.TensorRtEngine(blob, "tensorrt", cuda=Cuda(gpu))
+
+
 _ROWS: dict[str, Callable[[Bundle], Engine]] = {
     "onnxruntime, 1 thread": lambda bundle: open_engine(bundle, "fp32"),
     "onnxruntime, 2 threads": lambda bundle: open_engine(bundle, "fp32", threads=2),
     "openvino, 1 thread": openvino_engine,
+    "tensorrt, emulated GPU": tensorrt_engine_on_host,
     "torch": torch_engine,
     "fake": lambda bundle: FakeEngine.detecting(tiny_contract(), [[0, 0, 0, 1, 1, 1, 0]], [0.5], [0]),
 }
