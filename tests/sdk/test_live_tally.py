@@ -43,6 +43,11 @@ def status(roof: dict[str, Any] | None = None, front: dict[str, Any] | None = No
             "roof: 9 without a set | front: none of 8 matched",
         ),
         (status(front={"outcomes": {"unmatched": 8, "published": 1}}, results=1), "ok", "roof: 1 published"),
+        (
+            status({"outcomes": {"unmatched": 2}}, {"outcomes": {"unmatched": 1, "published": 7}}, results=7),
+            "warn",
+            "roof: 2 without a set",
+        ),
         (status(busy_ns=3200 * MS), "error", "student: busy for 3.2 s"),
         (
             status({"outcomes": {"failed": 1}}, {"outcomes": {"failed": 1}}, results=9, student_trouble="gone"),
