@@ -94,6 +94,10 @@ class TestRules:
         assert strict[IMAGE]["used"] == 5
         assert self.replayed(tmp_path, rig, "", "1").topics == strict
 
+    def test_more_cameras_than_there_are_are_refused(self, tmp_path: Path, rig: Rig) -> None:
+        with pytest.raises(InputError, match=r"--require: found 2, wanted 1 at most"):
+            self.replayed(tmp_path, rig, "", "2")
+
     def test_slop(self, tmp_path: Path, rig: Rig) -> None:
         narrow = self.replayed(tmp_path, rig, "", "", None, 0.005).topics
         assert (narrow[POINTS]["used"], narrow[IMAGE]["used"]) == (6, 0)
@@ -121,7 +125,8 @@ class TestCameraTopics:
         found = replay_bag(tmp_path / "raw", pipeline_for(rig), tmp_path / "a", plain).topics
         assert found["/sensors/front/image"]["used"] == 6
         assert replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "b", named).topics["/cam0"]["used"] == 6
-        assert list(replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "c", plain).topics) == [POINTS]
+        with pytest.raises(UnderstudyError, match=r"--cameras: found no pictures.* say --camera"):
+            replay_bag(tmp_path / "renamed", pipeline_for(rig), tmp_path / "c", plain)
         for topics, said in (
             ({"front": "/nowhere"}, "found nothing, wanted sensor_msgs/msg/CompressedImage or"),
             ({"front": POINTS}, "found sensor_msgs/msg/PointCloud2, wanted"),

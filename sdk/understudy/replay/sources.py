@@ -47,10 +47,12 @@ def find_sources(reader: BagReader, pipeline: Pipeline, options: ReplayOptions) 
 
     Raises:
         BagError: when the bag has no such topic, it is of another type, or there are several and none was chosen.
-        InputError: when a camera that was named is not in the rig.
+        InputError: when a camera that was named is not in the rig, or more are required than there are.
     """
     points = reader.topic_of(POINTS_TYPE, name=options.topic, preferred=points_topic(pipeline.lidar)).name
     cameras = _camera_topics(reader, pipeline, options) if options.cameras else {}
+    if options.cameras:
+        _refuse_too_few(len(cameras), reader, options)
     sweeps = pipeline.contract.sweeps
     needs_motion = options.odometry is not None or sweeps > 1
     motion = _motion_topic(reader, options.odometry, sweeps) if needs_motion else None
@@ -80,6 +82,15 @@ def _camera_topics(reader: BagReader, pipeline: Pipeline, options: ReplayOptions
             raise BagError(f"bag {reader.path}: topic {topic}", found=found, wanted=wanted)
         cameras[topic] = name
     return cameras
+
+
+def _refuse_too_few(num_cameras: int, reader: BagReader, options: ReplayOptions) -> None:
+    if not num_cameras:
+        wanted = f"/sensors/<camera>/image/compressed of a camera of the rig, {' or '.join(IMAGE_TYPES)}"
+        raise BagError(f"bag {reader.path}: --cameras", found="no pictures", wanted=wanted, remedy="say --camera")
+    required = options.policy.min_cameras if options.policy.require == "min_n" else 0
+    if required > num_cameras:
+        raise InputError("--require", found=required, wanted=f"{num_cameras} at most: so many cameras are in the bag")
 
 
 def _motion_topic(reader: BagReader, name: str | None, sweeps: int) -> str:
