@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header, String
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
 from tests.ros_nodes.observer import Observer
@@ -180,6 +182,15 @@ def odometry(number: int) -> Any:
     return odometry_message(make_message, Pose.from_yaw(0.0, (0.5 * number, 0.0, 0.0)), road(number).stamp_ns)
 
 
+def transform(number: int) -> Any:
+    """The same pose on `/tf`, beside one of a wheel that nobody asks for."""
+    ego, wheel = TransformStamped(child_frame_id="base_link"), TransformStamped(child_frame_id="wheel")
+    ego.header.frame_id, wheel.header.frame_id = "odom", "base_link"
+    ego.header.stamp = wheel.header.stamp = odometry(number).header.stamp
+    ego.transform.translation.x = float(0.5 * number)
+    return TFMessage(transforms=[wheel, ego])
+
+
 def in_process(bundle: Path, num: int) -> list[Boxes]:
     """What the same messages lead to in a stream that is stepped by hand."""
     student = bundle_student(bundle, RIG)
@@ -197,13 +208,26 @@ def in_process(bundle: Path, num: int) -> list[Boxes]:
     return results
 
 
-def test_several_sweeps_with_odometry(observer: Observer, nodes: Nodes, students: Path, rig_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "kind", "topic", "told"),
+    [("odometry", Odometry, "/odometry", odometry), ("tf", TFMessage, "/tf", transform)],
+)
+def test_several_sweeps_with_ego_motion(
+    observer: Observer,
+    nodes: Nodes,
+    students: Path,
+    rig_file: Path,
+    source: str,
+    kind: Any,
+    topic: str,
+    told: Callable[[int], Any],
+) -> None:
     wanted = in_process(students / "three", 4)
     assert any(len(boxes) for boxes in wanted)
     assert len({len(boxes) for boxes in wanted} | {boxes.geometry.tobytes() for boxes in wanted}) > 1
     given = {"bundle": students / "three", "rig": rig_file, "reliable": True, "silent_ms": 1000}
-    process = nodes.start(MODULE, name="lidar_detector", **given)
-    motion, points = observer.publisher(Odometry, "/odometry"), observer.publisher(PointCloud2, "/points")
+    process = nodes.start(MODULE, name="lidar_detector", motion=source, **given)
+    motion, points = observer.publisher(kind, topic), observer.publisher(PointCloud2, "/points")
     heard = observer.hear(Detection3DArray, f"{NODE}/detections")
     observer.bring_up(NODE)
     status = observer.diagnosis(NODE, lambda status: "ego motion" in at_fault(status), "nobody tells the motion")
@@ -212,7 +236,7 @@ def test_several_sweeps_with_odometry(observer: Observer, nodes: Nodes, students
     observer.connect(points, heard)
 
     def answered(number: int, timeout_s: float = 20.0) -> Any:
-        motion.publish(odometry(number))
+        motion.publish(told(number))
         points.publish(message_of(road(number)))
         stamp_ns = road(number).stamp_ns
         observer.happens(lambda: stamp_ns in map(stamp_ns_from_message, heard.messages), timeout_s)
