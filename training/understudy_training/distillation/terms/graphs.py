@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_EXACT = "donot_use_mm_for_euclid_dist"
-
 
 @dataclass(frozen=True, eq=False)
 class Graphs:
@@ -42,7 +40,7 @@ def graphs_of(rows: Tensor, importance: Tensor, frame: Tensor, numbers: list[int
     for number, wanted in enumerate(numbers):
         members = (frame == number).nonzero()[:, 0]
         chosen = members[importance[members].topk(wanted).indices]
-        away = torch.cdist(rows[chosen], rows[members], compute_mode=_EXACT)
+        away = torch.cdist(rows[chosen], rows[members])
         centers.append(chosen)
         neighbors.append(members[away.topk(min(num_neighbors, len(members)), largest=False).indices])
     owned = [torch.full((len(near),), near.shape[1], device=rows.device) for near in neighbors]
