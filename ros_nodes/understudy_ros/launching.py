@@ -135,10 +135,17 @@ def camera_arguments() -> list[Any]:
 
 
 def camera_inputs(context: Any) -> Remappings:
-    """Where the node finds the pictures and intrinsics of each camera of the rig; needs `camera_arguments`."""
+    """Where the node finds the pictures and intrinsics of each camera of the rig; needs `camera_arguments`.
+
+    Raises:
+        ValueError: when several cameras would be listened to on one topic.
+    """
     image, info = (LaunchConfiguration(name).perform(context) for name in ("image", "camera_info"))
+    cameras = _cameras(Path(LaunchConfiguration("rig").perform(context)).expanduser())
+    if len(cameras) > 1 and CAMERA not in image:
+        raise ValueError(f"image: found {image}, wanted {CAMERA} in it: the rig has {', '.join(cameras)}")
     remappings = []
-    for camera in _cameras(Path(LaunchConfiguration("rig").perform(context)).expanduser()):
+    for camera in cameras:
         pictures = image.replace(CAMERA, camera)
         remappings += [
             (f"{camera}/image", pictures),

@@ -140,6 +140,17 @@ def test_cameras_of_the_rig_are_found_where_their_drivers_say(vehicle: dict[str,
     assert made.process("rviz2").remappings["/camera_1/image/compressed"] == "/cam/front/image_raw/compressed"
 
 
+def test_several_cameras_on_one_topic_are_refused(vehicle: dict[str, str], tmp_path: Path) -> None:
+    rig = simple_rig(camera=True)
+    write_yaml(tmp_path / "two.yaml", rig.model_copy(update={"sensors": {**rig.sensors, "rear": rig.cameras["front"]}}))
+    with pytest.raises(ValueError, match=r"image: found /image_raw, wanted \{camera\} in it: the rig has front, rear"):
+        launched(
+            LAUNCH / "fusion.launch.py", bundle=vehicle["bundle"], rig=str(tmp_path / "two.yaml"), image="/image_raw"
+        )
+    one = launched(LAUNCH / "fusion.launch.py", **vehicle, image="/image_raw")
+    assert student(one).remappings["front/image"] == "/image_raw"
+
+
 @pytest.mark.parametrize("content", ["", "sensors: [1]", "sensors: {a: b}", "[", "\x00"])
 def test_a_rig_that_cannot_be_read_is_left_to_the_node_to_refuse(content: str, tmp_path: Path) -> None:
     rig = tmp_path / "rig.yaml"
