@@ -48,12 +48,16 @@ def pipeline_for(rig: Rig, *, uses_intensity: bool = False) -> Pipeline:
 Edit = Callable[[int, Any], Any]
 
 
-def write_drive(path: Path, rig: Rig, *, num: int = 6, edit: Edit | None = None, tf: Rig | None = None) -> Path:
-    """Sweeps every 100 ms, pictures 10 ms after each; `edit` changes the message of a sweep or gives raw bytes."""
+def write_drive(path: Path, rig: Rig, *, num: int = 6, edit: Edit | None = None, tf: Any = None) -> Path:
+    """Sweeps every 100 ms, pictures 10 ms after each; `edit` changes the message of a sweep or gives raw bytes.
+
+    `tf` is a rig, or a message, for `/tf_static`.
+    """
     rng = np.random.default_rng(3)
     with BagWriter(path) as writer:
         if tf is not None:
-            writer.write("/tf_static", rig_transforms_message(make_message, tf, 1), 1)
+            static = rig_transforms_message(make_message, tf, 1) if isinstance(tf, Rig) else tf
+            writer.write("/tf_static", static, 1)
         for number in range(num):
             stamp_ns = (1000 + 100 * number) * MS
             cloud = road_cloud(rng, 400, stamp_ns=stamp_ns)

@@ -20,6 +20,7 @@ from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.messages.images import compressed_image_message
 from understudy.messages.outputs import boxes_from_detections
+from understudy.messages.transforms import rig_transforms_message
 from understudy.pipeline import Pipeline
 from understudy.replay.player import ReplayOptions, replay_bag
 from understudy.replay.summary import detections_digest
@@ -166,6 +167,27 @@ class TestRefusals:
             replay_bag(bag, pipeline_for(rig), tmp_path / "out")
         replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(check_transforms=False))
         replay_bag(write_drive(tmp_path / "same", rig, tf=rig), pipeline_for(rig), tmp_path / "out2")
+
+    def test_another_mounting_through_a_chain_of_transforms_refuses(self, tmp_path: Path, rig: Rig) -> None:
+        static = rig_transforms_message(make_message, rig, 1)
+        lidar = next(entry for entry in static.transforms if entry.child_frame_id == "lidar")
+        raised = make_message("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.1)
+        still = make_message("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
+        up = make_message("geometry_msgs/msg/Transform", translation=raised, rotation=still)
+        roof = replace(lidar, child_frame_id="roof", transform=up)
+        on_roof = replace(lidar, header=replace(lidar.header, frame_id="roof"))
+        bag = write_drive(tmp_path / "bag", rig, tf=replace(static, transforms=[on_roof, roof]))
+        with pytest.raises(GeometryError, match=r"has lidar: found 0\.100 m and 0\.00 degrees.*--ignore-tf"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out")
+
+    def test_a_camera_that_is_replayed_must_sit_where_the_rig_has_it(self, tmp_path: Path, rig: Rig) -> None:
+        front = rig.cameras["front"]
+        mounting = front.ego_from_sensor.model_copy(update={"translation_m": (9.0, 0.0, 1.0)})
+        moved = {**rig.sensors, "front": front.model_copy(update={"ego_from_sensor": mounting})}
+        bag = write_drive(tmp_path / "bag", rig, tf=rig.model_copy(update={"sensors": moved}))
+        with pytest.raises(GeometryError, match="/tf_static has front: found"):
+            replay_bag(bag, pipeline_for(rig), tmp_path / "out", ReplayOptions(cameras=True))
+        replay_bag(bag, pipeline_for(rig), tmp_path / "out")
 
     @pytest.mark.parametrize(
         ("edit", "kind", "reason"),

@@ -149,7 +149,7 @@ class Annotator(Closing):
             return
         refuse_other_frame_id(reader, source.topic, pipeline)
         if self._plan.settings.check_transforms:
-            refuse_other_mounting(reader, pipeline)
+            refuse_other_mounting(reader, pipeline.rig, (pipeline.lidar,))
         self._checked.add(source.name)
 
     def _dataset(self, source: Source, unit: Unit) -> UnitResult:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from understudy.bags.reader import BagReader
 from understudy.errors import BagError, FrameError, GeometryError
-from understudy.messages.transforms import ego_from_sensors
+from understudy.messages.frame_tree import FrameTree
+from understudy.messages.headers import BASE_FRAME, is_other_frame
+from understudy.messages.rig_comparison import FARTHEST_DEG, FARTHEST_M, mounting_difference
 from understudy.pipeline import Pipeline
-from understudy.pose import Pose
+from understudy.rig import Rig
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
-
-_FARTHEST_M = 0.01
-_FARTHEST_DEG = 0.1
 
 
 def refuse_own_bag(bag: Path, out: Path) -> None:
@@ -35,7 +33,7 @@ def refuse_other_frame_id(reader: BagReader, topic: str, pipeline: Pipeline) -> 
     """Raises GeometryError when the first readable cloud carries another frame id than the rig's LiDAR."""
     wanted = pipeline.rig.lidars[pipeline.lidar].frame_id
     found = _first_frame_id(reader, topic) if wanted else None
-    if found and found != wanted:
+    if found and is_other_frame(found, wanted):
         raise GeometryError(
             f"bag {reader.path}: frame_id on {topic}",
             found=found,
@@ -53,34 +51,25 @@ def _first_frame_id(reader: BagReader, topic: str) -> str | None:
     return None
 
 
-def refuse_other_mounting(reader: BagReader, pipeline: Pipeline) -> None:
-    """Raises GeometryError when the bag's static transforms put the LiDAR elsewhere than the rig does."""
-    frame_id = pipeline.rig.lidars[pipeline.lidar].frame_id
-    in_bag = _static_transforms(reader).get(frame_id)
-    if in_bag is None:
-        return
-    in_rig = pipeline.rig.lidars[pipeline.lidar].ego_from_sensor.pose()
-    distance_m = float(np.linalg.norm(in_bag.translation_m - in_rig.translation_m))
-    angle_deg = _angle_deg(in_bag.inverse() @ in_rig)
-    if distance_m > _FARTHEST_M or angle_deg > _FARTHEST_DEG:
-        raise GeometryError(
-            f"rig {pipeline.rig.name}: LiDAR {pipeline.lidar}",
-            found=f"{distance_m:.3f} m and {angle_deg:.2f} degrees away from the bag's {STATIC_TRANSFORMS_TOPIC}",
-            wanted=f"within {_FARTHEST_M} m and {_FARTHEST_DEG} degrees",
-            remedy="use the rig of that recording, or say --ignore-tf",
-        )
+def refuse_other_mounting(reader: BagReader, rig: Rig, sensors: Iterable[str]) -> None:
+    """Raises GeometryError when the bag's static transforms put one of these sensors elsewhere than the rig does."""
+    tree = _static_transforms(reader)
+    for name in sensors:
+        sensor = rig.sensors[name]
+        in_bag = tree.pose(BASE_FRAME, sensor.frame_id) if sensor.frame_id else None
+        if in_bag is not None and (difference := mounting_difference(sensor, in_bag)):
+            raise GeometryError(
+                f"bag {reader.path}: {STATIC_TRANSFORMS_TOPIC} has {name}",
+                found=difference,
+                wanted=f"within {FARTHEST_M} m and {FARTHEST_DEG} degrees of rig {rig.name}",
+                remedy="use the rig of that recording, or say --ignore-tf",
+            )
 
 
-def _static_transforms(reader: BagReader) -> dict[str, Pose]:
-    poses: dict[str, Pose] = {}
-    try:
+def _static_transforms(reader: BagReader) -> FrameTree:
+    """What could be read of them."""
+    tree = FrameTree()
+    with suppress(BagError, FrameError, AttributeError):
         for message in reader.messages([STATIC_TRANSFORMS_TOPIC]):
-            poses.update(ego_from_sensors(reader.decode(message)))
-    except (BagError, FrameError, AttributeError):
-        return {}
-    return poses
-
-
-def _angle_deg(turn: Pose) -> float:
-    cosine = (float(np.trace(turn.rotation)) - 1.0) / 2.0
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+            tree.add(reader.decode(message))
+    return tree

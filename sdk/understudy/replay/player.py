@@ -85,7 +85,7 @@ def replay_bag(
         sources = find_sources(reader, pipeline, options)
         refuse_other_frame_id(reader, sources.points, pipeline)
         if options.check_transforms:
-            refuse_other_mounting(reader, pipeline)
+            refuse_other_mounting(reader, pipeline.rig, (sources.lidar, *sources.cameras.values()))
         if scoring is not None:
             scoring.read_labels(reader, options)
         with _Run(reader, sources, pipeline, out, options, against, scoring, sleep) as run:

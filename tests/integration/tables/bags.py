@@ -236,7 +236,7 @@ RIGS = (
     Case(
         "rig of another vehicle",
         REPLAY_RIG,
-        ("LiDAR lidar: found", "away from the bag's /tf_static", "--ignore-tf"),
+        ("/tf_static has lidar: found", "away from the rig's mounting", "--ignore-tf"),
         (RIG, edit("bag/rig.yaml", **{LIDAR + "ego_from_sensor__translation_m": [0.5, 0.0, 1.2]})),
     ),
     Case("LiDAR unknown to the rig", REPLAY_CHAIN + " --lidar roof", ("LiDAR roof: found lidar",)),
