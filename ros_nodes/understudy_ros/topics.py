@@ -25,5 +25,6 @@ def naming(topic: str) -> Iterator[None]:
         raise InputError(f"topic {topic!r}", found=reason, wanted=wanted) from None
     except RCLError as error:
         reason = str(error).partition(", at ")[0]
-        remedy = "give each topic a name of its own, remappings included"
-        raise InputError(f"topic {topic}", found=reason, remedy=remedy) from None
+        # Jazzy says "invalid allocator" of a second type, Kilted "incompatible type".
+        wanted, remedy = "one type of message on it", "give each topic a name of its own, remappings included"
+        raise InputError(f"topic {topic}", found=reason, wanted=wanted, remedy=remedy) from None

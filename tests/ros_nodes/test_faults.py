@@ -136,7 +136,7 @@ def test_a_lidar_node_survives_what_it_can_be_given(
         (["--image", "front"], "wanted CAMERA=TOPIC"),
         (["--image", "front=/a", "--image", "front=/b"], "--image: found front more than once"),
         (["--image", "front=/points"], "topics: found /points more than once"),
-        (["--output", "points"], "incompatible type"),
+        (["--output", "points"], "wanted one type of message on it"),
         (["--image", "rear=/rear"], "rear, wanted front, left, right"),
         (["--output-type", "std_msgs/msg/UInt32"], "which has no header"),
         (["--output-type", "made_up_msgs/msg/Thing"], "made_up_msgs"),

@@ -12,7 +12,6 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.srv import ListParameters
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -94,9 +93,9 @@ class Injector:
             self._publishers = Publishers(self._node, trial.topics, contents.lidar, trial.orders, trial.sim_time)
             self._observation = Observation(self._node, trial.node, trial.output, trial.output_type)
             self._client = self._node.create_client(ListParameters, f"{trial.node}/list_parameters")
-        except (NameValidationException, RCLError) as error:  # the second: two types on one topic
+        except NameValidationException as error:
             self.close()
-            raise InputError("name of a topic or node", found=str(error)) from None
+            raise InputError("name of a node", found=str(error)) from None
         except InputError:
             self.close()
             raise

@@ -20,6 +20,7 @@ from understudy.live.tally import OUTCOMES, Level
 from understudy.messages.headers import stamp_ns_from_message
 from understudy_ros.diagnostics import level_of
 from understudy_ros.make import message_class
+from understudy_ros.topics import naming
 
 _LEVELS: dict[int, Level] = {0: "ok", 1: "warn", 2: "error", 3: "error"}
 _DEPTH = 100
@@ -66,10 +67,9 @@ class Observation:
         self._name = name.lstrip("/")
         self._seen = Seen()
         profile = QoSProfile(depth=_DEPTH)
-        self._subscriptions = [
-            node.create_subscription(kind, output, self._take_output, profile),
-            node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, profile),
-        ]
+        told = node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, profile)
+        with naming(output):
+            self._subscriptions = [told, node.create_subscription(kind, output, self._take_output, profile)]
 
     def taken(self) -> Seen:
         """What came since the last call."""

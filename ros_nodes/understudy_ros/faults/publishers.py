@@ -13,6 +13,7 @@ from std_msgs.msg import String
 from understudy.messages.headers import time_message
 from understudy_ros.make import make_message, message_class
 from understudy_ros.qos import profile_of
+from understudy_ros.topics import naming
 
 _DEPTH = 10
 _RELIABLE = profile_of(_DEPTH, reliable=True)
@@ -37,7 +38,8 @@ class Publishers:
         self._by_sensor: dict[str, Any] = {}
         for sensor in topics:
             self.open(sensor)
-        self._orders = node.create_publisher(String, orders, _RELIABLE) if orders else None
+        with naming(orders):
+            self._orders = node.create_publisher(String, orders, _RELIABLE) if orders else None
         self._clock = node.create_publisher(message_class(_CLOCK_TYPE), "/clock", _RELIABLE) if clock else None
 
     def open(self, sensor: str, *, mismatched: bool = False) -> None:
@@ -45,7 +47,8 @@ class Publishers:
         self.close(sensor)
         kind = PointCloud2 if sensor == self._lidar else CompressedImage
         profile = profile_of(_DEPTH, reliable=not mismatched)
-        self._by_sensor[sensor] = self._node.create_publisher(kind, self._topics[sensor], profile)
+        with naming(self._topics[sensor]):
+            self._by_sensor[sensor] = self._node.create_publisher(kind, self._topics[sensor], profile)
 
     def close(self, sensor: str) -> None:
         """A sensor's publisher dies."""
