@@ -85,7 +85,7 @@ def test_names_are_unique_and_there_are_enough() -> None:
 def test_what_is_no_bug_is_one_line(
     error: BaseException, status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("understudy.diagnosis.diagnose", Mock(side_effect=error))
+    monkeypatch.setattr("understudy.diagnosis.card.diagnose", Mock(side_effect=error))
     found, _, err = run(["doctor"], tmp_path)
     assert found == status
     assert err.startswith(message)
@@ -93,6 +93,6 @@ def test_what_is_no_bug_is_one_line(
 
 
 def test_an_error_of_the_system_that_names_no_file_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.diagnosis.diagnose", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor")))
+    monkeypatch.setattr("understudy.diagnosis.card.diagnose", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor")))
     with pytest.raises(OSError, match="Bad file"):
         run(["doctor"], tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +146,29 @@ class TestErrors:
             bench.published.append(frame)
 
         bench.stream = SensorStream(bench.rig, LIDAR, lambda frame: None, publish, bench.clock)
-        with caplog.at_level(logging.WARNING):
+        with caplog.at_level(logging.WARNING, logger="understudy.live"):
             bench.drive(3)
         assert bench.stamps_ms == [100, 200]
         assert bench.stream.status().of("lidar").outcomes[end] == 1
         assert f"{who}: not used" in caplog.text
+
+    @pytest.mark.parametrize("kind", [FrameError, ZeroDivisionError])
+    def test_an_error_kept_by_whoever_raised_it_keeps_no_sweep(self, kind: type[Exception]) -> None:
+        """Without the garbage collector: a sweep has megabytes."""
+        seen: list[weakref.ref[Frame]] = []
+
+        def refusing(frame: Frame) -> None:
+            seen.append(weakref.ref(frame))
+            error = kind("broken")
+            raise error
+
+        bench = Bench(LIDAR, during=refusing)
+        gc.disable()
+        try:
+            bench.drive(5)
+            assert [reference() for reference in seen[:-1]] == [None] * 4
+        finally:
+            gc.enable()
 
     def test_an_interrupt_passes_and_leaves_no_message_behind(self) -> None:
         def interrupted(frame: Frame) -> None:

@@ -16,7 +16,7 @@ from understudy.live.accumulating import Accumulation, Arrival, Matched, accumul
 from understudy.live.matching import JumpingMatcher, matcher_for
 from understudy.live.options import StreamOptions
 from understudy.live.reading import Reader, refuse_other_size
-from understudy.live.reasons import Reasons
+from understudy.live.reasons import Reasons, let_go
 from understudy.live.tally import MOTION
 from understudy.messages.images import image_from_message
 from understudy.rig import Camera, Rig
@@ -244,6 +244,7 @@ class Intake:
 
     def _note(self, who: str, error: Exception) -> None:
         self.reasons[who].note(_text(error))
+        let_go(error)
 
 
 def _text(error: Exception) -> str:

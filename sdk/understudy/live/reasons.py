@@ -34,3 +34,15 @@ class Reasons:
         self.last = reason
         is_new = reason not in self.counts and len(self.counts) >= _MOST
         self.counts[OTHER if is_new else reason] += 1
+
+
+def let_go(error: BaseException) -> None:
+    """Drops the tracebacks of an error that is dealt with, and of those behind it.
+
+    A function that keeps the error it raises in a variable is a cycle with its traceback: the sweep it worked on, of
+    megabytes, would stay until the garbage collector comes by.
+    """
+    behind: BaseException | None = error
+    while behind is not None and behind.__traceback__ is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__

@@ -17,6 +17,7 @@ from understudy.live.clock import Clock, ClockWatch, SystemClock
 from understudy.live.intake import Decode, Intake
 from understudy.live.ledger import Ledger
 from understudy.live.options import StreamOptions
+from understudy.live.reasons import let_go
 from understudy.live.tally import MOTION, STUDENT, Status, Times
 from understudy.rig import Rig
 
@@ -312,6 +313,7 @@ class SensorStream(Generic[R]):
             return
         self._intake.reject_set(job.matched, error)
         self._report(self._options.pivot, str(error))
+        let_go(error)
 
     def _fail(self, job: _Job, error: Exception) -> None:
         _log.debug("unexpected", exc_info=error)
@@ -320,6 +322,7 @@ class SensorStream(Generic[R]):
             self._ledger.settle(job.matched, "failed")
             self._student_trouble = trouble
         self._report(STUDENT, trouble)
+        let_go(error)
 
     def _account(self, job: _Job, frame: Frame, steps: _Steps) -> None:
         """A result was sent."""
