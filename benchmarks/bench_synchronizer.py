@@ -21,8 +21,9 @@ from itertools import product
 import numpy as np
 from stock_synchronizer import StockSynchronizer
 
-from understudy.approximate_time import ApproximatePolicy, ApproximateTime
-from understudy.synchronizer import Matcher, Synchronizer, SyncPolicy
+from understudy.synchronization.approximate_time import ApproximatePolicy, ApproximateTime
+from understudy.synchronization.matcher import Matcher, SyncPolicy
+from understudy.synchronization.nearest import Synchronizer
 
 MS = 1_000_000
 TOLERANCE_NS = 50 * MS

@@ -10,7 +10,7 @@ from understudy.live.clock import StampClock
 from understudy.live.options import StreamOptions
 from understudy.live.stream import SensorStream
 from understudy.live.tally import Times
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 from understudy_ros.cloud_watch import CloudWatch
 from understudy_ros.inputs import InputOptions, Inputs
 from understudy_ros.outputs import TimingOutput

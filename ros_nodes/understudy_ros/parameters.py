@@ -66,9 +66,7 @@ LIDAR_PARAMETERS = (
     Declared("bundle", "", "Folder or zip of the student's bundle."),
     Declared("rig", "", "Rig file of this vehicle: where its sensors sit and what they deliver."),
     Declared("lidar", "", "Name of the LiDAR in the rig; may be empty when there is one."),
-    Declared(
-        "precision", "", "fp32, fp16, int8 or uint8; empty takes the fastest there is for the runtime."
-    ),
+    Declared("precision", "", "fp32, fp16, int8 or uint8; empty takes the fastest there is for the runtime."),
     Declared("runtime", "onnxruntime", "What runs the student.", choices=RUNTIMES),
     Declared("threads", 1, "Threads of the engine.", limits=(1, 64)),
     Declared(

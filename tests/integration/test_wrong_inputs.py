@@ -93,6 +93,8 @@ def test_what_is_no_bug_is_one_line(
 
 
 def test_an_error_of_the_system_that_names_no_file_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.diagnosis.card.diagnose", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor")))
+    monkeypatch.setattr(
+        "understudy.diagnosis.card.diagnose", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor"))
+    )
     with pytest.raises(OSError, match="Bad file"):
         run(["doctor"], tmp_path)

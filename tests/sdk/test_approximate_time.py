@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.sdk.approximate_time_by_the_text import Message, TextRule
-from understudy.approximate_time import ApproximatePolicy, ApproximateTime
 from understudy.errors import InputError
-from understudy.synchronizer import MatchedSet
+from understudy.synchronization.approximate_time import ApproximatePolicy, ApproximateTime
+from understudy.synchronization.matcher import MatchedSet
 
 MS = 1_000_000
 

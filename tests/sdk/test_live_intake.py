@@ -34,7 +34,7 @@ from understudy.live.stream import SensorStream
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
 from understudy.rig import Lidar, Mounting
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 BOTH = StreamOptions("lidar", ("front", "rear"))
 LIDAR = StreamOptions("lidar")

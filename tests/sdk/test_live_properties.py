@@ -12,7 +12,7 @@ from tests.sdk.live_cases import MS, PERIOD, SECOND, Bench, cloud, cut, jpeg, od
 from understudy.errors import EngineError, FrameError
 from understudy.frame import Frame
 from understudy.live.options import Rule, StreamOptions
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 SENSORS = ("lidar", "front", "rear")
 QUEUE = 4

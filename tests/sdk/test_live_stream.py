@@ -19,7 +19,7 @@ from understudy.live.options import StreamOptions
 from understudy.live.stream import SensorStream
 from understudy.live.tally import judge
 from understudy.pipeline import open_pipeline
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle
 
 LIDAR = StreamOptions("lidar")

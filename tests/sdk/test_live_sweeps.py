@@ -13,7 +13,7 @@ from understudy.live.options import StreamOptions
 from understudy.live.tally import judge
 from understudy.messages.clouds import cloud_from_message
 from understudy.pose import Pose
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 from understudy.testing import simple_rig
 
 NUM_POINTS = 60

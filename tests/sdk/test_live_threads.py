@@ -11,7 +11,7 @@ from understudy.live.clock import StampClock, SystemClock
 from understudy.live.options import StreamOptions
 from understudy.live.stream import SensorStream
 from understudy.live.tally import Status, judge
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 LIDAR = StreamOptions("lidar")
 

@@ -25,7 +25,7 @@ from understudy.pipeline import Pipeline
 from understudy.replay.player import ReplayOptions, replay_bag
 from understudy.replay.summary import detections_digest
 from understudy.rig import Rig
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 from understudy.testing import FakeEngine, road_cloud, simple_rig, tiny_contract
 
 

@@ -21,7 +21,7 @@ from understudy.replay.options import ReplayOptions
 from understudy.replay.player import replay_bag
 from understudy.replay.summary import ReplaySummary
 from understudy.rig import Rig
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 from understudy.testing import simple_rig, tiny_bundle
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import InputError
-from understudy.synchronizer import MatchedSet, Synchronizer, SyncPolicy
+from understudy.synchronization.matcher import MatchedSet, SyncPolicy
+from understudy.synchronization.nearest import Synchronizer
 
 MS = 1_000_000
 

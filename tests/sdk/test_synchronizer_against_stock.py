@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.stock_synchronizer import StockSynchronizer
-from understudy.synchronizer import MatchedSet, Synchronizer, SyncPolicy
-from understudy.synchronizer_delivery import Delivery
+from understudy.synchronization.delivery import Delivery
+from understudy.synchronization.matcher import MatchedSet, SyncPolicy
+from understudy.synchronization.nearest import Synchronizer
 
 MS = 1_000_000
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy.approximate_time import ApproximatePolicy, ApproximateTime
-from understudy.synchronizer import MatchedSet, Matcher, Synchronizer, SyncPolicy
-from understudy.synchronizer_delivery import Delivery
+from understudy.synchronization.approximate_time import ApproximatePolicy, ApproximateTime
+from understudy.synchronization.delivery import Delivery
+from understudy.synchronization.matcher import MatchedSet, Matcher, SyncPolicy
+from understudy.synchronization.nearest import Synchronizer
 
 MS = 1_000_000
 

@@ -17,7 +17,7 @@ from understudy.faults.fault import CLOCK, PUBLISHER, STUDENT, Fault, Situation,
 from understudy.faults.stream_faults import FROZEN_AFTER
 from understudy.faults.system_faults import SimTimePause
 from understudy.live.options import StreamOptions
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 LIDAR_PERIOD_NS = 100_000_000
 SILENT_AFTER_NS = 500_000_000

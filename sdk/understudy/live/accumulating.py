@@ -12,7 +12,7 @@ from understudy.ego_motion import EgoMotion
 from understudy.errors import FrameError
 from understudy.frame import PointCloud
 from understudy.pose import Pose
-from understudy.synchronizer import MatchedSet
+from understudy.synchronization.matcher import MatchedSet
 
 LONGEST_GAP_NS = 1_000_000_000
 """Sweeps farther apart are not put into one cloud."""

@@ -20,7 +20,7 @@ from understudy.live.reasons import Reasons, let_go
 from understudy.live.tally import MOTION
 from understudy.messages.images import image_from_message
 from understudy.rig import Camera, Rig
-from understudy.synchronizer import Counts, Outcome
+from understudy.synchronization.matcher import Counts, Outcome
 
 _log = logging.getLogger(__name__)
 Picture = tuple[str, Any]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from understudy.approximate_time import ApproximatePolicy, ApproximateTime
 from understudy.live.options import StreamOptions
 from understudy.rig import Sensor
-from understudy.synchronizer import JUMP_SEEN, MatchedSet, Matcher, Synchronizer
+from understudy.synchronization.approximate_time import ApproximatePolicy, ApproximateTime
+from understudy.synchronization.matcher import MatchedSet, Matcher
+from understudy.synchronization.nearest import JUMP_SEEN, Synchronizer
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from understudy.errors import GeometryError, InputError
 from understudy.rig import Camera, Lidar, Rig, Sensor
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 Rule = Literal["nearest", "approximate_time"]
 

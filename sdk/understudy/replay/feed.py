@@ -11,7 +11,7 @@ from understudy.frame import Frame
 from understudy.live.accumulating import Matched
 from understudy.live.intake import Decode, Intake
 from understudy.replay.sources import Sources
-from understudy.synchronizer import Counts
+from understudy.synchronization.matcher import Counts
 
 
 class Feed:

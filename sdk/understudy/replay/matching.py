@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from understudy.errors import InputError
 from understudy.live.options import Rule
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 _RULES: dict[str, Rule] = {"nearest": "nearest", "approximate-time": "approximate_time"}
 _LONGEST_S = 10.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from understudy.errors import InputError
 from understudy.live.options import Rule
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 _RATES = (0.001, 1000.0)
 _LATEST_S = 9e9

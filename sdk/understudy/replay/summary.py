@@ -13,7 +13,7 @@ from typing import Any
 from understudy.bags.reader import BagReader
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.messages.outputs import DETECTIONS_TYPE
-from understudy.synchronizer import OUTCOMES, Counts
+from understudy.synchronization.matcher import OUTCOMES, Counts
 from understudy.topics import DETECTIONS_TOPIC
 
 SUMMARY_FILE = "replay.json"

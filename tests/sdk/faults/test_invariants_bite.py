@@ -14,7 +14,7 @@ from understudy.faults.suite import Bench, run_suite
 from understudy.frame import Frame
 from understudy.live.stream import SensorStream
 from understudy.live.tally import SensorStatus, Status
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 
 class Republishing(SensorStream[Any]):

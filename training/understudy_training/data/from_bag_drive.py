@@ -21,7 +21,8 @@ from understudy.messages.clouds import cloud_from_message
 from understudy.messages.headers import stamp_ns_from_message
 from understudy.pose import Pose
 from understudy.progress import Track
-from understudy.synchronizer import OUTCOMES, MatchedSet, Stamped, Synchronizer
+from understudy.synchronization.matcher import OUTCOMES, MatchedSet, Stamped
+from understudy.synchronization.nearest import Synchronizer
 from understudy_training.data.from_bag_facts import CLOUD_TYPE, BagFacts, shortfall
 from understudy_training.data.from_bag_labels import RecordedLabels
 from understudy_training.data.from_bag_pictures import picture_of_message

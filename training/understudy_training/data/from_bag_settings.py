@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from understudy.configuration import Config
 from understudy.messages.headers import BASE_FRAME
-from understudy.synchronizer import SyncPolicy
+from understudy.synchronization.matcher import SyncPolicy
 
 NONE = "none"
 """Named instead of a topic: take none, even where there is one."""

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from understudy.configuration import Config
 from understudy.errors import InputError
-from understudy.synchronizer import Counts, MatchedSet, Stamped, check_names
+from understudy.synchronization.matcher import Counts, MatchedSet, Stamped, check_names
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from understudy.synchronizer import MatchedSet, Matcher
+from understudy.synchronization.matcher import MatchedSet, Matcher
 
 T = TypeVar("T")
 
