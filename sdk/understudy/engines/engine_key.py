@@ -150,7 +150,8 @@ def known_engines(bundle: Bundle) -> list[KnownEngine]:
 
 
 def _state(bundle: Bundle, record: EngineRecord) -> State:
-    if record.onnx_sha256 not in bundle.manifest.files.values():
+    model = bundle.manifest.models.get(record.precision)
+    if model is None or record.onnx_sha256 != bundle.manifest.files.get(model.file):
         return "stale"
     path = bundle.engines_folder / Path(record.file).name
     if record.file and (not path.is_file() or file_sha256(path) != record.sha256):

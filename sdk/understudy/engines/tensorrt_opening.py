@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import PointsInput, Precision
 from understudy.engines import tensorrt_bridge
@@ -67,7 +70,10 @@ def library_of(record: EngineRecord) -> Library:
 
 
 def _opened(bundle: Bundle, record: EngineRecord, cuda: Cuda, graphs: bool) -> TensorRtEngine:
-    path = bundle.engines_folder / record.file
+    path = bundle.engines_folder / Path(record.file).name
+    blob = path.read_bytes()
+    if hashlib.sha256(blob).hexdigest() != record.sha256:
+        raise EngineError(f"{path}", found="changed while it was opened", wanted=f"sha256 {record.sha256[:12]}")
     takes_points = isinstance(bundle.manifest.input, PointsInput)
     options = EngineOptions(graphs, pad_rows={"points": POINTS_MULTIPLE} if takes_points else None)
-    return TensorRtEngine(path.read_bytes(), library_of(record), options, source=str(path), cuda=cuda)
+    return TensorRtEngine(blob, library_of(record), options, source=str(path), cuda=cuda)
