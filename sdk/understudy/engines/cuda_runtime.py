@@ -69,9 +69,17 @@ class Cuda:
         """How many GPUs the driver shows."""
         return int(self._call("cudaGetDeviceCount"))
 
-    def device(self, index: int = 0) -> Device:
-        """What a GPU is."""
-        found = self._call("cudaGetDeviceProperties", index)
+    def current(self) -> int:
+        """Index of the GPU that this thread's calls go to: 0 where nobody chose another."""
+        return int(self._call("cudaGetDevice"))
+
+    def use(self, index: int) -> None:
+        """Has this thread's calls go to a GPU; CUDA keeps that for each thread by itself."""
+        self._call("cudaSetDevice", index)
+
+    def device(self, index: int | None = None) -> Device:
+        """What a GPU is; the current one when no index is given."""
+        found = self._call("cudaGetDeviceProperties", self.current() if index is None else index)
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
         return Device(name.rstrip("\0"), (int(found.major), int(found.minor)))
 
@@ -107,6 +115,15 @@ class Cuda:
         """Until all that was put on the stream is done."""
         self._call("cudaStreamSynchronize", stream)
 
+    def wait_for_all(self) -> None:
+        """Until the GPU is done with all streams of this process."""
+        self._call("cudaDeviceSynchronize")
+
+    def copy_on_device(self, address: int, source: int, num_bytes: int, stream: Any) -> None:
+        """From one place on the GPU to another."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._call("cudaMemcpyAsync", address, source, num_bytes, kind, stream)
+
     def copy_to_device(self, address: int, source: int, num_bytes: int, stream: Any) -> None:
         """From page-locked host memory."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -128,9 +145,14 @@ class Cuda:
 
     def instantiate(self, graph: Any) -> Any:
         """A graph ready to be launched; the graph itself is given back."""
-        launchable = self._call("cudaGraphInstantiate", graph, 0)
-        self._call("cudaGraphDestroy", graph)
-        return launchable
+        try:
+            return self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def forget_error(self) -> None:
+        """Clears the error that CUDA keeps for this thread, lest TensorRT's next launch reports it as its own."""
+        self._runtime.cudaGetLastError()
 
     def launch(self, launchable: Any, stream: Any) -> None:
         """Does what was captured, once more."""

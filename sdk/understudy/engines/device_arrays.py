@@ -12,6 +12,8 @@ import numpy as np
 
 from understudy.errors import EngineError
 
+_WITH_STREAMS = 3
+
 
 @dataclass(frozen=True)
 class DeviceArray:
@@ -21,13 +23,16 @@ class DeviceArray:
         shape: of the array.
         dtype: of its elements.
         address: of its first byte on the GPU.
-        stream: handle of the stream that may still write to it; None when it is done, 1 for the legacy default stream.
+        stream: handle of the stream that may still write to it; None when it is done, 1 for the legacy default stream,
+            2 for that of the thread.
+        says_stream: whether its maker speaks of streams: version 3 does, version 2 (torch) leaves them out.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     address: int
     stream: int | None = None
+    says_stream: bool = True
 
     @property
     def ndim(self) -> int:
@@ -55,7 +60,8 @@ def device_array(value: Any, name: str) -> DeviceArray:
         raise EngineError(
             f"input {name}", found=f"strides {tuple(strides)}", wanted="C order without gaps", remedy="copy it first"
         )
-    return DeviceArray(shape, dtype, int(found["data"][0]), found.get("stream"))
+    says_stream = int(found.get("version", 0)) >= _WITH_STREAMS
+    return DeviceArray(shape, dtype, int(found["data"][0]), found.get("stream"), says_stream)
 
 
 def _contiguous_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:

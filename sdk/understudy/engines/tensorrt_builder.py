@@ -148,7 +148,7 @@ def _build(
 ) -> tuple[EngineRecord, bool]:
     refuse_uint8_in_tensorrt(precision, "tensorrt")
     profile = profile_of(bundle)
-    flags = ("strongly typed", "detailed layers", f"profile {sorted(profile.items())}", *place.flags)
+    flags = ("strongly typed", "no TF32", "detailed layers", f"profile {sorted(profile.items())}", *place.flags)
     key = key_of(bundle, precision, place.target, tensorrt_bridge.version(place.library), flags)
     known = ready_record(bundle, key)
     if known is not None:

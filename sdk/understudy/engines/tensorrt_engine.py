@@ -24,6 +24,8 @@ from understudy.errors import EngineError
 MOST_GRAPHS = 32
 _MOST_SEEN = 1024
 _FAR_AWAY = 1.0e5
+_ALIGNMENT_BYTES = 256
+"""Of what the GPU's allocators give and TensorRT's kernels count on."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class TensorRtEngine(Closing):
     ) -> None:
         self._options, self._source = options or EngineOptions(), source
         self._cuda = cuda or Cuda()
-        self._device = self._cuda.device()
+        self._index = self._cuda.current()
+        self._device = self._cuda.device(self._index)
         self._undo: list[Callable[[], None]] = []
         trt = self._trt = load(library)
         self._log = new_logger(trt)
@@ -77,6 +80,7 @@ class TensorRtEngine(Closing):
         self._kept_alive: tuple[Any, ...] = (runtime, engine)
         self._context: Any = context
         self._inputs, self._outputs = _specs(trt, engine)
+        self._without_graphs = "" if self._options.graphs else "not asked for"
         self._description = f"{library} {trt.__version__}, {self._device.name} {self._device.architecture}"
         self._open = True
         try:
@@ -97,14 +101,16 @@ class TensorRtEngine(Closing):
 
     @property
     def description(self) -> str:
-        """Library, version and GPU."""
-        return self._description
+        """Library, version and GPU; and why there are no CUDA graphs, where the engine cannot be captured."""
+        refused = self._options.graphs and self._without_graphs
+        return f"{self._description}, no CUDA graphs: {refused}" if refused else self._description
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Runs once and waits; the arrays returned are the caller's.
 
         Args:
-            feeds: numpy arrays, or arrays on this GPU with `__cuda_array_interface__`, which are read where they are.
+            feeds: numpy arrays, or arrays on this GPU with `__cuda_array_interface__`, which are read where they are;
+                one that starts at no multiple of 256 bytes, as a slice may, is copied on the GPU first.
 
         Raises:
             EngineError: when the engine is closed, a feed is missing, unknown, of another dtype or shape or larger than
@@ -112,12 +118,13 @@ class TensorRtEngine(Closing):
         """
         if not self._open:
             raise EngineError("engine", found="closed", wanted="open", remedy="open it again")
+        self._cuda.use(self._index)
         guests = {name: device_array(value, name) for name, value in feeds.items() if is_on_device(value)}
         check_feeds(self._inputs, {**feeds, **guests})
+        self._wait_for(guests)
         shapes = tuple(self._stage(spec.name, feeds[spec.name], guests.get(spec.name)) for spec in self._inputs)
         self._bind(shapes)
-        if guests or not self._options.graphs:
-            self._cuda_wait_for(guests)
+        if guests or self._without_graphs:
             self._enqueue(shapes, skip=frozenset(guests))
         else:
             self._launch(shapes)
@@ -131,6 +138,8 @@ class TensorRtEngine(Closing):
 
     def close(self) -> None:
         """Gives all memory back; further calls are an error. Closing twice is harmless."""
+        if self._undo:
+            self._cuda.use(self._index)
         self._open = False
         self._context = None
         while self._undo:
@@ -163,8 +172,7 @@ class TensorRtEngine(Closing):
         buffer = self._staged[name]
         if guest is not None:
             buffer.refuse_larger(name, guest.shape)
-            self._set_address(name, guest.address)
-            buffer.is_lent = True
+            self._lend(name, buffer, guest)
             return guest.shape
         if buffer.is_lent:
             self._set_address(name, buffer.address)
@@ -177,6 +185,13 @@ class TensorRtEngine(Closing):
         if value.ndim and num_rows < shape[0]:
             view[num_rows:] = _FAR_AWAY
         return shape
+
+    def _lend(self, name: str, buffer: _Buffer, guest: DeviceArray) -> None:
+        is_lent = guest.address % _ALIGNMENT_BYTES == 0
+        if not is_lent:
+            self._cuda.copy_on_device(buffer.address, guest.address, buffer.num_bytes(guest.shape), self._stream)
+        self._set_address(name, guest.address if is_lent else buffer.address)
+        buffer.is_lent = is_lent
 
     def _padded(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         multiple = (self._options.pad_rows or {}).get(name, 1)
@@ -212,10 +227,19 @@ class TensorRtEngine(Closing):
             return
         if shapes in self._seen:
             self._cuda.wait(self._stream)
-            self._graphs[shapes] = launchable = self._captured(shapes)
-            self._undo.append(lambda: self._cuda.destroy_graph(launchable))
+            self._keep_graph(shapes)
         elif len(self._seen) < _MOST_SEEN:
             self._seen.add(shapes)
+
+    def _keep_graph(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Captures; an engine that cannot be, as one with a loop in it, goes on without graphs and says so."""
+        try:
+            self._graphs[shapes] = launchable = self._captured(shapes)
+        except EngineError as error:
+            self._without_graphs = str(error.found)
+            self._cuda.forget_error()
+        else:
+            self._undo.append(lambda: self._cuda.destroy_graph(launchable))
 
     def _captured(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         self._cuda.begin_capture(self._stream)
@@ -237,8 +261,11 @@ class TensorRtEngine(Closing):
             num_bytes = buffer.num_bytes(self._output_shapes[name])
             self._cuda.copy_to_host(buffer.pinned.address, buffer.address, num_bytes, self._stream)
 
-    def _cuda_wait_for(self, guests: Mapping[str, DeviceArray]) -> None:
-        """Whoever made a guest may still be writing to it, on the stream it names."""
+    def _wait_for(self, guests: Mapping[str, DeviceArray]) -> None:
+        """Whoever made a guest may still be writing to it, on the stream it names, or on any if it speaks of none."""
+        if any(not guest.says_stream for guest in guests.values()):
+            self._cuda.wait_for_all()
+            return
         for stream in {guest.stream for guest in guests.values() if guest.stream is not None}:
             self._cuda.wait(stream)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ class HostCuda:
 
     cudaHostAllocDefault = 0
     cudaStreamNonBlocking = 1
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self, *, num_devices: int = 1, capability: tuple[int, int] = (8, 6), memory: int = 1 << 30) -> None:
@@ -38,6 +39,8 @@ class HostCuda:
         self.graphs: set[int] = set()
         self.captured: list[Operation] | None = None
         self.calls: list[str] = []
+        self.current = threading.local()
+        self.refuses_capture = False
         self._kept: dict[int, list[Operation]] = {}
 
     @property
@@ -56,9 +59,24 @@ class HostCuda:
     def cudaGetDeviceCount(self) -> tuple[int, int]:
         return SUCCESS, self.num_devices
 
+    def cudaGetDevice(self) -> tuple[int, int]:
+        return SUCCESS, getattr(self.current, "index", 0)
+
+    def cudaSetDevice(self, index: int) -> tuple[int]:
+        self.current.index = index
+        return (SUCCESS if index < self.num_devices else NOT_OURS,)
+
+    def cudaGetLastError(self) -> tuple[int]:
+        self.calls.append("forget error")
+        return (SUCCESS,)
+
+    def cudaDeviceSynchronize(self) -> tuple[int]:
+        self.calls.append("wait for all")
+        return (SUCCESS,)
+
     def cudaGetDeviceProperties(self, index: int) -> tuple[int, Any]:
         major, minor = self.capability
-        return SUCCESS, SimpleNamespace(name=b"Emulated GPU\0\0", major=major, minor=minor)
+        return SUCCESS, SimpleNamespace(name=b"Emulated GPU" + b" 2" * index + b"\0\0", major=major, minor=minor)
 
     def cudaMalloc(self, num_bytes: int) -> tuple[int, int | None]:
         self.calls.append("cudaMalloc")
@@ -101,6 +119,8 @@ class HostCuda:
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[int, list[Operation]]:
         graph, self.captured = self.captured, None
+        if self.refuses_capture:
+            return NOT_OURS, []
         assert graph is not None
         return SUCCESS, graph
 
@@ -261,6 +281,7 @@ class HostTensorRt:
     IProfiler = type("IProfiler", (), {})
     IProgressMonitor = type("IProgressMonitor", (), {})
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+    BuilderFlag = SimpleNamespace(TF32="TF32")
     ProfilingVerbosity = SimpleNamespace(DETAILED=2)
     LayerInformationFormat = SimpleNamespace(JSON=1)
 
@@ -268,6 +289,7 @@ class HostTensorRt:
         self._cuda, self._largest, self._folder = cuda, largest, folder
         self.built_type = "FP32"
         self.caches: list[bytes] = []
+        self.cleared_flags: list[str] = []
 
     def Builder(self, log: Any) -> Any:
         return SimpleNamespace(
@@ -295,6 +317,7 @@ class HostTensorRt:
             add_optimization_profile=lambda profile: 0,
             create_timing_cache=lambda kept: kept,
             set_timing_cache=set_timing_cache,
+            clear_flag=self.cleared_flags.append,
             get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"times of every kernel"),
         )
 

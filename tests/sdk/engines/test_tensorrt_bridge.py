@@ -40,7 +40,8 @@ def library(*, blob: bytes | None = b"engine", parses: bool = True, has_strong_t
         get_input=lambda index: x,
         get_output=lambda index: y,
     )
-    seen: dict[str, Any] = {}
+    cleared: list[str] = []
+    seen: dict[str, Any] = {"cleared": cleared}
 
     class Builder:
         def __init__(self, log: Any) -> None:
@@ -51,7 +52,7 @@ def library(*, blob: bytes | None = b"engine", parses: bool = True, has_strong_t
             return network
 
         def create_builder_config(self) -> SimpleNamespace:
-            return SimpleNamespace(add_optimization_profile=lambda profile: 0)
+            return SimpleNamespace(add_optimization_profile=lambda profile: 0, clear_flag=cleared.append)
 
         def create_optimization_profile(self) -> SimpleNamespace:
             return SimpleNamespace(set_shape=lambda name, *shapes: seen.update({name: shapes}))
@@ -70,6 +71,7 @@ def library(*, blob: bytes | None = b"engine", parses: bool = True, has_strong_t
         OnnxParser=lambda network, log: SimpleNamespace(
             parse=lambda data: parses, num_errors=1, get_error=lambda index: SimpleNamespace(desc=lambda: "bad node")
         ),
+        BuilderFlag=SimpleNamespace(TF32="TF32"),
         ProfilingVerbosity=SimpleNamespace(DETAILED=2),
         NetworkDefinitionCreationFlag=SimpleNamespace(**({"STRONGLY_TYPED": 1} if has_strong_types else {})),
     )
@@ -92,7 +94,7 @@ def test_builds_with_the_shared_calls_alone(
 ) -> None:
     trt = installed(monkeypatch, library(has_strong_types=has_strong_types))
     built = tensorrt_bridge.build("tensorrt", model, {"x": ((1, 4), (2, 4), (3, 4))})
-    assert trt.seen == {"flags": flags, "x": ((1, 4), (2, 4), (3, 4))}
+    assert trt.seen == {"flags": flags, "cleared": ["TF32"], "x": ((1, 4), (2, 4), (3, 4))}
     assert built.blob == b"engine"
     assert built.inputs[0].shape == ("?", 4)
     assert built.outputs[0].dtype == "float16"

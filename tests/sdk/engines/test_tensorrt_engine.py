@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -127,12 +128,79 @@ def lent(values: np.ndarray, **changes: Any) -> SimpleNamespace:
 
 def test_arrays_on_the_gpu_are_read_where_they_are(opened: TensorRtEngine, bundle: Bundle, gpu: HostCuda) -> None:
     feeds = feeds_of(800, 1)
+    feeds["points"] = at_address(feeds["points"], 0)
     assert_same(bundle, opened({**feeds, "points": lent(feeds["points"])}), feeds)
     assert "wait 42" in gpu.calls
     other = feeds_of(800, 2)  # from the host again: the lent address must be forgotten
     feeds["points"][:] = np.nan
     for _ in range(3):
         assert_same(bundle, opened(other), other)
+
+
+def at_address(values: np.ndarray, remainder: int) -> np.ndarray:
+    """A copy whose first byte lies so far behind a multiple of 256."""
+    memory = np.zeros(values.nbytes + 512, np.uint8)
+    start = -memory.ctypes.data % 256 + remainder
+    copied = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copied[:] = values
+    return copied
+
+
+@pytest.mark.parametrize("remainder", [0, 16])
+def test_a_slice_on_the_gpu_is_copied_where_tensorrt_could_not_read_it(
+    opened: TensorRtEngine, bundle: Bundle, remainder: int
+) -> None:
+    feeds = feeds_of(800, 1)
+    points = at_address(feeds["points"], remainder)
+    for _ in range(2):
+        assert_same(bundle, opened({**feeds, "points": lent(points)}), feeds)
+        assert opened._staged["points"].is_lent == (remainder == 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "waits"),
+    [({"stream": 1}, "wait 1"), ({"stream": 2}, "wait 2"), ({"version": 2, "stream": None}, "wait for all")],
+)
+def test_the_makers_stream_is_waited_for_or_all_where_it_names_none(
+    opened: TensorRtEngine, gpu: HostCuda, changes: dict[str, Any], waits: str
+) -> None:
+    feeds = feeds_of(300)
+    gpu.calls.clear()
+    opened({**feeds, "points": lent(feeds["points"], **changes)})
+    assert gpu.calls == [waits, "wait 7"]
+
+
+def test_an_engine_that_cannot_be_captured_goes_on_without_graphs_and_says_so(
+    opened: TensorRtEngine, bundle: Bundle, gpu: HostCuda
+) -> None:
+    gpu.refuses_capture = True
+    assert "graphs" not in opened.description
+    for seed in range(4):
+        feeds = feeds_of(800, seed)
+        assert_same(bundle, opened(feeds), feeds)
+    assert gpu.calls.count("capture") == 1
+    assert gpu.calls.count("forget error") == 1
+    assert "launch" not in gpu.calls
+    assert "no CUDA graphs: invalid argument (1)" in opened.description
+
+
+def test_runs_on_the_gpu_it_was_opened_on_whichever_thread_calls(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = HostCuda(num_devices=2)
+    gpu.cudaSetDevice(1)
+    used: list[int] = []
+    with emulated(bundle, gpu, monkeypatch) as engine:
+        assert "Emulated GPU 2" in engine.description
+
+        def run() -> None:
+            engine(feeds_of(300))
+            used.append(gpu.cudaGetDevice()[1])
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert used == [1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from understudy.bundle.bundle import Bundle
 from understudy.engines import tensorrt_bridge, tensorrt_engine
 from understudy.engines.cuda_runtime import Cuda
 from understudy.engines.engine_key import EngineRecord, attestation_of, known_engines
+from understudy.engines.sealed import write_sealed
 from understudy.engines.tensorrt_builder import BuildSettings, build_device_engine
 from understudy.engines.tensorrt_opening import POINTS_MULTIPLE, open_tensorrt_engine
 from understudy.errors import EngineError
@@ -49,6 +50,7 @@ def orin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Vehicle:
 def test_built_read_back_run_once_and_found_again(orin: Vehicle, bundle: Bundle) -> None:
     record, is_new = orin.build(bundle, "orin")
     assert is_new
+    assert orin.trt.cleared_flags == ["TF32"]
     assert (record.gpu, record.architectures, record.library) == ("Emulated GPU", ("SM87",), "tensorrt 11.4.0")
     assert record.first_run_s is not None
     table = attestation_of(bundle, record)
@@ -106,7 +108,7 @@ def test_without_a_gpu_the_reason_is_cudas(bundle: Bundle) -> None:
     except EngineError:
         with pytest.raises(EngineError, match=r"target orin: found .*; run this on the machine that will run"):
             build_device_engine(bundle, "fp32", "orin")
-        with pytest.raises(EngineError, match="CUDA: cudaGetDeviceProperties"):
+        with pytest.raises(EngineError, match="CUDA: cudaGetDevice"):
             open_tensorrt_engine(bundle, "fp32")
 
 
@@ -143,3 +145,15 @@ def test_zeros_fit_every_input(orin: Vehicle, bundle: Bundle) -> None:
     with open_tensorrt_engine(bundle, "fp32", orin.cuda) as engine:
         outputs = engine({spec.name: spec.zeros(7) for spec in engine.inputs})
     assert all(np.isfinite(values).all() for values in outputs.values())
+
+
+def test_a_sidecar_that_names_a_file_elsewhere_opens_the_one_whose_hash_was_checked(
+    orin: Vehicle, bundle: Bundle, tmp_path: Path
+) -> None:
+    record, _ = orin.build(bundle)
+    (tmp_path / record.file).write_bytes(b"planted")
+    [sidecar] = bundle.engines_folder.glob("*.yaml")
+    write_sealed(sidecar, record.model_copy(update={"file": f"../../{record.file}"}))
+    feeds = feeds_of(300)
+    with open_tensorrt_engine(bundle, "fp32", orin.cuda) as engine:
+        assert_same(bundle, engine(feeds), feeds)
