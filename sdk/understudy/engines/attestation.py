@@ -2,7 +2,8 @@
 
 What was asked is in the ONNX graph: a node whose input comes from an INT8 DequantizeLinear is to compute in INT8, one
 whose input is float16 in HALF. What was built is read from the engine by TensorRT's inspector, on the GPU it is for; on
-a machine without that GPU it is read from the strongly typed network that was built, and says so.
+a machine without that GPU it is read from the strongly typed network that was built, and says so. Where the inspector
+does not tell a node apart, as in what Myelin fused, the network speaks for that node alone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ COMPUTING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 _WITHOUT_WORK = frozenset({"CONSTANT", "SHAPE", "SHUFFLE", "IDENTITY"})
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-_INSPECTED_TYPE = re.compile(r"\b(FP32|FP16|BF16|FP8|INT8|INT32|INT64|UINT8|BOOL|FLOAT|HALF)\b", re.IGNORECASE)
-_SAME = {"FP32": "FLOAT", "FP16": "HALF", "BOOLEAN": "BOOL"}
+_INSPECTED_TYPE = re.compile(r"\b(FP32|FP16|BF16|BFLOAT16|FP8|INT8|INT32|INT64|UINT8|BOOL|FLOAT|HALF)\b", re.IGNORECASE)
+_SAME = {"FP32": "FLOAT", "FP16": "HALF", "BFLOAT16": "BF16", "BOOLEAN": "BOOL"}
+_TYPE_KEYS = ("Format/Datatype", "Datatype", "DataType", "Format")
+"""Of an inspected input or output; 11.x has split what was one entry up to 10.x."""
+_COMPUTING_KINDS = ("conv", "gemm", "matmul", "matrix")
 _MOST_NAMED = 3
 
 
@@ -52,6 +56,8 @@ class Attestation(Config):
     schema_version: Literal[1] = 1
     source: Source
     layers: tuple[LayerPrecision, ...]
+    from_network: tuple[LayerPrecision, ...] = ()
+    """Of an engine's table: layers of the network for the nodes that the inspector does not tell apart."""
 
     @property
     def num_by_type(self) -> dict[str, int]:
@@ -76,7 +82,7 @@ def attest_inspection(text: str) -> Attestation:
     try:
         layers = json.loads(text)["Layers"]
         rows = tuple(_inspected_row(entry) for entry in layers)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise EngineError(
             "engine inspector",
             found=f"{type(error).__name__} in {text[:60]!r}",
@@ -104,15 +110,24 @@ def requested_types(model: Path) -> dict[str, str]:
     }
 
 
+def completed(engine: Attestation, network: Attestation, model: Path) -> Attestation:
+    """An engine's table, with the network's layers for nodes that compute and that the inspector does not tell."""
+    untold = {node for node in requested_types(model) if not any(_tells(row, node) for row in engine.layers)}
+    rows = tuple(row for row in network.layers if any(_tells(row, node) for node in untold))
+    return engine.model_copy(update={"from_network": rows})
+
+
 def refuse_departures(model: Path, attestation: Attestation) -> None:
-    """Raises EngineError when a node was built in another precision than the graph asks for, with its name."""
+    """Raises EngineError when a node that computes is not in the table, or not in the precision the graph asks for."""
     wanted = requested_types(model)
+    rows = (*attestation.layers, *attestation.from_network)
     found = [
-        f"{node} in {row.inputs[0]}, asked for {wanted[node]}"
-        for row in attestation.layers
-        for node in row.onnx_nodes
-        if node in wanted and row.inputs and row.inputs[0] != wanted[node]
+        f"{node} in {row.inputs[0]}, asked for {kind}"
+        for node, kind in wanted.items()
+        for row in rows
+        if _tells(row, node) and kind not in (row.inputs[:1] if row.weights else row.inputs)
     ]
+    found += [f"{node} in no layer of the table" for node in wanted if not any(_tells(row, node) for row in rows)]
     if found:
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise EngineError(
@@ -126,9 +141,13 @@ def refuse_departures(model: Path, attestation: Attestation) -> None:
 def describe(attestation: Attestation) -> list[str]:
     """A table of the layers with weights, at most 100 columns wide."""
     rows = [row for row in attestation.layers if row.weights]
+    told = len(rows)
+    rows += attestation.from_network
     kinds = Counter(row.kind for row in attestation.layers if not row.weights)
     lines = [f"read from {SOURCES[attestation.source]}", f"{'onnx node':<58} {'kind':<14} {'in':<6} {'weights':<8} out"]
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number == told:
+            lines.append(f"not told apart by the inspector; read from {SOURCES['network'].partition(';')[0]}:")
         name = ", ".join(row.onnx_nodes) or row.name
         taken, given = (types[0] if types else "-" for types in (row.inputs, row.outputs))
         lines.append(f"{_cut(name, 58):<58} {row.kind[:14]:<14} {taken:<6} {row.weights:<8} {given}")
@@ -173,8 +192,14 @@ def _inspected_row(entry: dict[str, Any]) -> LayerPrecision:
     )
 
 
+def _tells(row: LayerPrecision, node: str) -> bool:
+    """Whether a layer computes a node; copies around a kernel carry its node's name, too."""
+    computes = bool(row.weights) or any(kind in row.kind.lower() for kind in _COMPUTING_KINDS)
+    return computes and bool(row.inputs) and node in row.onnx_nodes
+
+
 def _inspected_type(port: dict[str, Any]) -> str:
-    return _type_named(port.get("Format/Datatype") or port["Format"])
+    return _type_named(next(port[key] for key in _TYPE_KEYS if port.get(key)))
 
 
 def _type_named(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
 from understudy.engines import tensorrt_bridge
-from understudy.engines.attestation import SOURCES, refuse_departures
+from understudy.engines.attestation import SOURCES, completed, refuse_departures
 from understudy.engines.cuda_runtime import Cuda, Device
 from understudy.engines.engine_key import (
     EngineKey,
@@ -160,7 +160,8 @@ def _build(
     built = tensorrt_bridge.build(place.library, model, profile, place.capabilities, cache, settings.track)
     build_s = time.perf_counter() - started
     if place.device:
-        built = replace(built, attestation=tensorrt_bridge.inspect(place.library, built.blob))
+        inspected = tensorrt_bridge.inspect(place.library, built.blob)
+        built = replace(built, attestation=completed(inspected, built.attestation, model))
     _refuse_other_precision(model, precision, built)
     refuse_departures(model, built.attestation)
     record = _write(bundle, key, built, build_s, place)

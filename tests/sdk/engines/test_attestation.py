@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,6 +14,7 @@ from understudy.engines.attestation import (
     Attestation,
     LayerPrecision,
     attest_inspection,
+    completed,
     describe,
     refuse_departures,
     requested_types,
@@ -59,11 +60,19 @@ def test_an_inspected_layer_tells_types_and_onnx_nodes() -> None:
         ("Row major linear FP32", "FLOAT"),
         ("Row major linear Bool format", "BOOL"),
         ("Row major linear BF16", "BF16"),
+        ("BFloat16", "BF16"),
+        ("Half", "HALF"),
     ],
 )
 def test_types_are_found_in_the_inspectors_sentences(text: str, kind: str) -> None:
     layer = inspected(Inputs=[{"Name": "x", "Format/Datatype": text}])
     assert attest_inspection(json.dumps({"Layers": [layer]})).layers[0].inputs == (kind,)
+
+
+def test_tensorrt_11_tells_the_type_apart_from_the_format() -> None:
+    ports = [{"Name": "x", "Format": "Row major linear (kLINEAR)", "Datatype": "Half", "Dimensions": [1, 8]}]
+    [row] = attest_inspection(json.dumps({"Layers": [inspected(Inputs=ports)], "I/O Tensors": []})).layers
+    assert row.inputs == ("HALF",)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"Layers": ["conv1 + relu"]}', '{"Layers": [{"Name": "a"}]}', "[]"])
@@ -107,14 +116,45 @@ def test_a_rebuilt_engine_leaves_no_table_of_the_old_one(tmp_path: Path) -> None
     assert len(list(bundle.engines_folder.glob("*.layers.json"))) == 1
 
 
+def table_of(*rows: LayerPrecision, source: Literal["engine", "network"] = "engine") -> Attestation:
+    return Attestation(source=source, layers=rows)
+
+
+def float_rows(model: Path) -> list[LayerPrecision]:
+    fine = LayerPrecision(name="a", kind="Convolution", inputs=("FLOAT",), weights="FLOAT")
+    return [fine.model_copy(update={"onnx_nodes": (node,)}) for node in requested_types(model)]
+
+
 def test_a_node_in_another_precision_is_named(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model.onnx")
-    first, *_ = requested_types(model)
-    fine = LayerPrecision(name="a", kind="Convolution", onnx_nodes=(first,), inputs=("FLOAT",), weights="FLOAT")
-    refuse_departures(model, Attestation(source="engine", layers=(fine,)))
-    wrong = fine.model_copy(update={"inputs": ("HALF",)})
-    with pytest.raises(EngineError, match=f"precision of 1 of 2 nodes: found {first} in HALF, asked for FLOAT"):
-        refuse_departures(model, Attestation(source="engine", layers=(wrong,)))
+    first, second = float_rows(model)
+    refuse_departures(model, table_of(first, second))
+    wrong = first.model_copy(update={"inputs": ("HALF",)})
+    with pytest.raises(EngineError, match=rf"precision of 1 of 2 nodes: found {first.onnx_nodes[0]} in HALF, asked"):
+        refuse_departures(model, table_of(wrong, second))
+
+
+def test_a_node_that_no_layer_tells_of_is_no_proof(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model.onnx")
+    first, second = float_rows(model)
+    with pytest.raises(EngineError, match=rf"of 1 of 2 nodes: found {second.onnx_nodes[0]} in no layer of the table"):
+        refuse_departures(model, table_of(first))
+    with pytest.raises(EngineError, match="precision of 2 of 2 nodes"):
+        refuse_departures(model, table_of())
+
+
+def test_what_the_inspector_does_not_tell_apart_the_network_does(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model.onnx")
+    first, second = float_rows(model)
+    copying = second.model_copy(update={"kind": "kgen", "weights": "", "inputs": ("INT32",)})
+    gemm = first.model_copy(update={"kind": "gemm", "weights": "", "inputs": ("INT32", "FLOAT")})
+    table = completed(table_of(gemm, copying), table_of(first, second, source="network"), model)
+    assert table.from_network == (second,)
+    refuse_departures(model, table)
+    assert any(line.startswith("not told apart by the inspector") for line in describe(table))
+    other = second.model_copy(update={"inputs": ("HALF",)})
+    with pytest.raises(EngineError, match=rf"{second.onnx_nodes[0]} in HALF, asked for FLOAT"):
+        refuse_departures(model, completed(table_of(gemm, copying), table_of(first, other, source="network"), model))
 
 
 def test_the_table_fits_a_hundred_columns() -> None:
