@@ -143,6 +143,7 @@ def test_command_explains_what_passes_and_yet_differs(tmp_path: Path) -> None:
     same = CliRunner().invoke(build_app(), ["compare", str(tmp_path / "same"), *line[2:]])
     assert same.exit_code == 0
     assert "held against" not in same.stdout
+    assert "nothing to explain" in same.stdout
 
 
 @pytest.mark.slow

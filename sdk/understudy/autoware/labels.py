@@ -59,13 +59,16 @@ def chosen_labels(texts: Sequence[str]) -> dict[str, str]:
     """`--class van=CAR`, as often as it was typed.
 
     Raises:
-        InputError: when a text is not of that form.
+        InputError: when a text is not of that form, or a class is named twice.
     """
     pairs = [text.partition("=") for text in texts]
     for text, (name, equals, label) in zip(texts, pairs, strict=True):
         if not (name and equals and label):
             raise InputError(f"--class {text}", found=text, wanted="CLASS=LABEL, as van=CAR")
-    return {name: label for name, _, label in pairs}
+    labels = {name: label for name, _, label in pairs}
+    if len(labels) < len(pairs):
+        raise InputError("--class", found=", ".join(texts), wanted="each class once")
+    return labels
 
 
 def _plain(name: str) -> str:

@@ -64,7 +64,8 @@ def export_package(
         chosen: Autoware's labels by class name, where the usual one is not right.
 
     Raises:
-        InputError: when the precision is uint8, a class or label is unknown, or another folder is in the place.
+        InputError: when the precision is uint8, a class or label is unknown, or the place is another folder or in the
+            bundle.
         BundleError: when the bundle has no such precision.
     """
     precision = precision or ("int8" if "int8" in bundle.manifest.models else "fp32")
@@ -77,6 +78,7 @@ def export_package(
     entries = tuple(entries_of(bundle.manifest, labels, model.name))
     package = ModelPackage(out, precision, model.name, labels, entries)
     _refuse_foreign(out)
+    _refuse_within(bundle, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -132,6 +134,11 @@ def _refuse_foreign(out: Path) -> None:
         raise InputError(
             f"{out}", found=found, wanted="a new folder, or a model package", remedy="choose another --out"
         )
+
+
+def _refuse_within(bundle: Bundle, out: Path) -> None:
+    if bundle.folder.resolve() in out.resolve().parents:
+        raise InputError(f"{out}", found="a place in the bundle", wanted="one outside", remedy="choose another --out")
 
 
 def _replace(out: Path, staging: Path) -> None:

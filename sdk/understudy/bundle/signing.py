@@ -49,6 +49,8 @@ def write_key_pair(private: Path) -> Path:
     Raises:
         InputError: when one of the files is there, or cannot be written.
     """
+    if not private.name:
+        raise InputError(f"{private}", found="a folder", wanted="a new file", remedy="name it: fleet.pem")
     serialization = _serialization()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

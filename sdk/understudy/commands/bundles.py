@@ -8,6 +8,7 @@ import typer
 
 from understudy.cli import needs
 from understudy.commands.trust import REQUIRE_SIGNATURE
+from understudy.errors import InputError
 
 
 @needs("onnx", extra="calibration")
@@ -53,9 +54,17 @@ def compile_engines(
     from understudy.progress import PhaseBars
 
     open_bundle(path)
+    _refuse_no_file(timing_cache)
     chosen = precision_named(precision) if precision else None
     with PhaseBars() as bars, writable(path) as folder:
         settings = BuildSettings(timing_cache, build_only, bars)
         done = list(compile_bundle(open_bundle(folder), target, chosen, settings))
     for compiled in done:
         typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
+
+
+def _refuse_no_file(cache: Path | None) -> None:
+    """Said before a build of minutes, not when its cache is written."""
+    if cache is not None and (cache.is_dir() or not cache.absolute().parent.is_dir()):
+        found = "a folder" if cache.is_dir() else f"no folder {cache.parent}"
+        raise InputError(f"--timing-cache {cache}", found=found, wanted="a file, or the place of a new one")

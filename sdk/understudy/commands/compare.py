@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import typer
 
 from understudy import progress
 from understudy.commands.trust import REQUIRE_SIGNATURE
+from understudy.errors import InputError
 
 if TYPE_CHECKING:
     from understudy.bundle.bundle import Bundle
@@ -36,13 +38,18 @@ def compare(
     require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Compare every form of the student, box against box; exit 1 names the first that departs."""
+    given = locals()
     from understudy.bundle.bundle import open_bundle
-    from understudy.configuration import write_json
+    from understudy.configuration import refuse_unlikely_json, write_json
     from understudy.datasets.opening import open_dataset
     from understudy.parity.ladder import choose_frames, climb
     from understudy.parity.rungs import parse_runtimes, rungs_of
     from understudy.parity.table import describe
 
+    if self_test:
+        _refuse_with_self_test(given)
+    if json_path is not None:
+        refuse_unlikely_json(json_path)
     opened = open_bundle(bundle)
     if self_test:
         _test_itself(opened, open_dataset(data, split=split), reference, frames, lidar, json_path)
@@ -66,8 +73,18 @@ def compare(
 
         explanation = look_into(rungs, report, choose_frames(dataset, frames, lidar))
         typer.echo("\n".join(describe_explanation(explanation, report.least_agreeing)))
+    elif explain:
+        typer.echo("nothing to explain: each box of each rung is within its tolerances")
     if report.first_departing is not None:
         raise typer.Exit(1)
+
+
+def _refuse_with_self_test(given: Mapping[str, object]) -> None:
+    """The self-test plants its faults in rungs of its own."""
+    usual = {"source": None, "runtimes": "onnxruntime", "replay": False, "rig": None, "threads": 1, "explain": False}
+    for name, value in usual.items():
+        if given[name] != value:
+            raise InputError(f"--{name}", found="with --self-test", wanted="without it", remedy=f"leave --{name} out")
 
 
 def _vehicle(rig: Path | None) -> Vehicle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from understudy.bundle.bundle import Bundle
     from understudy.layers.measuring import ProfilePlan
     from understudy.layers.report import LayerReport
+
+_OF_LAYERS: Mapping[str, object] = {
+    "json_path": None,
+    "data": None,
+    "split": "val",
+    "lidar": None,
+    "precision": "",
+    "threads": 1,
+    "runtime": "onnxruntime",
+    "target": "",
+    "runs": 20,
+    "rows": 20,
+}
+"""Options that only --layers has a use for, with their defaults."""
 
 
 def inspect(
@@ -39,30 +54,36 @@ def inspect(
     require_signature: Path | None = REQUIRE_SIGNATURE,
 ) -> None:
     """Show what a bundle holds and expects, after checking every hash."""
+    given = locals()
     from understudy.bundle.bundle import open_bundle
     from understudy.bundle.card import bundle_card, precision_tables
-    from understudy.configuration import write_json
+    from understudy.configuration import refuse_unlikely_json, write_json
     from understudy.layers.measuring import ProfilePlan
     from understudy.layers.table import describe
 
-    if not layers:
-        _refuse_without_layers(data=data, precision=precision, target=target, json=json_path)
+    _refuse_contradictions(layers, given)
+    if json_path is not None:
+        refuse_unlikely_json(json_path)
     bundle = open_bundle(path)
-    if not layers:
-        typer.echo(bundle_card(bundle))
+    lines = [] if layers else [bundle_card(bundle)]
     if precisions:
-        typer.echo("\n".join(precision_tables(bundle)))
+        lines += precision_tables(bundle)
     if layers:
         report = _inspected(bundle, data, split, lidar, precision, ProfilePlan(runtime, threads, num_runs=runs), target)
         if json_path is not None:
             write_json(json_path, report)
-        typer.echo("\n".join(describe(report, rows)))
+        lines += [*([""] if precisions else []), *describe(report, rows)]
+    typer.echo("\n".join(lines))
 
 
-def _refuse_without_layers(**given: object) -> None:
-    for name, value in given.items():
-        if value:
-            raise InputError(f"--{name}", found="without --layers", wanted="with it", remedy="add --layers")
+def _refuse_contradictions(layers: bool, given: Mapping[str, object]) -> None:
+    """What would be ignored is refused: options of --layers without it, options of --data without that."""
+    changed = [name for name, usual in _OF_LAYERS.items() if given[name] != usual]
+    missing = "--data" if layers and given["data"] is None else "" if layers else "--layers"
+    for name in changed:
+        if missing and (missing == "--layers" or name in ("split", "lidar")):
+            option = "--" + name.removesuffix("_path")
+            raise InputError(option, found=f"without {missing}", wanted="with it", remedy=f"add {missing}")
 
 
 def _inspected(

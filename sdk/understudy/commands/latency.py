@@ -30,11 +30,13 @@ def latency(
 ) -> None:
     """Time prepare, engine and boxes on real frames: percentiles, with clocks and load in the record."""
     from understudy.bundle.bundle import open_bundle
-    from understudy.configuration import write_json
+    from understudy.configuration import refuse_unlikely_json, write_json
     from understudy.datasets.opening import open_dataset
     from understudy.engines.opening import best_precision, open_engine
     from understudy.latency import LatencyPlan, describe, measure
 
+    if json_path is not None:
+        refuse_unlikely_json(json_path)
     opened, dataset = open_bundle(bundle), open_dataset(data, split=split)
     chosen = precision or best_precision(opened, runtime)
     plan = LatencyPlan(frames, warmup, chosen, threads, opened.fingerprint, lidar)

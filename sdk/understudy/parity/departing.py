@@ -167,7 +167,8 @@ def _noise(
     runtimes: tuple[str, str],
 ) -> dict[str, tuple[float, float]]:
     """By tensor, energy of the reference and of the difference, over all frames."""
-    names = [*(tap.name for tap in taps), *([reference.selection] if reference.selection else [])]
+    selection = [tap.name for tap in taps_in_both(reference, candidate) if tap.name == reference.selection]
+    names = [*(tap.name for tap in taps), *selection]
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with (
         tapped_engine(reference.path, names, runtimes[0]) as right,

@@ -79,10 +79,13 @@ def rungs_of(
     if vehicle is not None:
         rungs.append(_replay(bundle, vehicle, threads))
     climbed = [rung for rung in rungs if not rung.skipped]
+    if not climbed:
+        remedy = "add onnxruntime to --runtimes"
+        raise BundleError(f"{bundle.folder}: parity ladder", found=f"no rung here: {rungs[0].skipped}", remedy=remedy)
     if len(climbed) < 2:
         raise BundleError(
             f"{bundle.folder}: parity ladder",
-            found=f"one rung, {climbed[0].name}" if climbed else "no rung that runs here",
+            found=f"one rung, {climbed[0].name}",
             wanted="two or more",
             remedy="give --reference RUN, or quantize the export and pack it again",
         )

@@ -155,6 +155,11 @@ def test_wrong_words_are_one_line(
         (("--layers", "--runtime", "tensorrt"), "error:"),
         (("--json", tmp_path / "a.json"), "--json: found without --layers"),
         (("--target", "orin"), "add --layers"),
+        (("--runtime", "openvino"), "--runtime: found without --layers"),
+        (("--rows", 3), "--rows: found without --layers"),
+        (("--layers", "--lidar", "top"), "--lidar: found without --data"),
+        (("--layers", "--json", tmp_path), "found a folder, wanted a file"),
+        (("--precisions",), "engines with layers: found none"),
     ]:
         status, out, err = shell("inspect", folder, *words)
         assert (status, out) == (2, ""), words
