@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -241,3 +242,17 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
     with pytest.raises(EngineError, match="no such file"):
         OnnxRuntimeEngine(tmp_path / "absent.onnx")
+
+
+def test_float32_on_a_gpu_is_not_tf32(bundle: Bundle) -> None:
+    from understudy.engines.onnxruntime_engine import _open_session
+
+    seen: dict[str, Any] = {}
+    runtime: Any = ModuleType("onnxruntime")
+    runtime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    runtime.InferenceSession = lambda path, options, **providers: seen.update(providers)
+    _open_session(runtime, bundle.model("fp32"), None, "cuda")
+    assert seen == {
+        "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        "provider_options": [{"use_tf32": "0"}, {}],
+    }
