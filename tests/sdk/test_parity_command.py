@@ -179,4 +179,6 @@ def test_command_takes_the_vehicles_own_rig(tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app(), line)
     assert result.exit_code == 1
     words = " ".join(result.stdout.split())
-    assert "first departing rung: replay (refused: rig simple: LiDAR lidar: found 0.600 m" in words
+    assert "first departing rung: replay (refused: " in words
+    assert "0.600 m" in words
+    assert "wanted within 0.01 m and 0.1 degrees of rig simple" in words
