@@ -34,21 +34,21 @@ class Peak(Config):
 PEAKS: dict[str, Peak] = {
     "orin": Peak(
         name="Jetson AGX Orin 64GB, GPU alone",
-        tera_ops={"float32": 21.2, "float16": 42.5, "int8": 85.0},
+        tera_ops={"float32": 5.3, "float16": 42.5, "int8": 85.0},
         gigabytes_per_s=204.8,
         source=(
-            "NVIDIA, Jetson AGX Orin Series Technical Brief v1.2: GPU 170 sparse INT8 TOPS, LPDDR5 204.8 GB/s; derived:"
-            " dense half of sparse, FP16 half of INT8, FP32 as TF32 (TensorRT's default) half of FP16. Its DLAs, 105 of"
-            " the advertised 275 TOPS, are not counted: students run on the GPU."
+            "NVIDIA, Jetson AGX Orin Series Technical Brief v1.2: GPU 170 sparse INT8 TOPS, 5.3 FP32 TFLOPS, LPDDR5"
+            " 204.8 GB/s; derived: dense half of sparse, FP16 half of INT8. Its DLAs, 105 of the advertised 275 TOPS,"
+            " are not counted: students run on the GPU. No TF32, which our engines switch off."
         ),
     ),
     "thor": Peak(
         name="Jetson T5000 (AGX Thor)",
-        tera_ops={"float32": 129.4, "float16": 258.75, "int8": 517.5},
+        tera_ops={"float32": 8.0, "float16": 258.75, "int8": 517.5},
         gigabytes_per_s=273.0,
         source=(
             "NVIDIA, Jetson Thor series: 2070 sparse FP4 TFLOPS, LPDDR5X 273 GB/s; derived: FP8 dense a quarter, FP16"
-            " dense an eighth of that, FP32 as TF32 half of FP16; INT8 as FP8, for no INT8 figure was found."
+            " dense an eighth of that, FP32 of 2560 CUDA cores at 1.57 GHz; INT8 as FP8, for no INT8 figure was found."
         ),
     ),
     "rtx4060": Peak(
@@ -57,7 +57,7 @@ PEAKS: dict[str, Peak] = {
         gigabytes_per_s=272.0,
         source=(
             "NVIDIA: 242 sparse AI TOPS, 15.11 FP32 TFLOPS at boost clock, 272 GB/s; derived: INT8 dense half of the AI"
-            " TOPS, FP16 dense with FP16 accumulation a quarter, TF32 as FP32."
+            " TOPS, FP16 dense with FP16 accumulation a quarter."
         ),
     ),
 }
