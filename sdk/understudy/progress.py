@@ -43,8 +43,9 @@ class PhaseBars:
 
     def start(self, phase: str, parent: str | None, num_steps: int) -> None:
         """A phase begins, within another one or by itself."""
-        self._progress.start()  # again and again is harmless
-        self._is_started = True
+        if self._progress.console.is_interactive:
+            self._progress.start()  # again and again is harmless
+            self._is_started = True
         self._tasks[phase] = self._progress.add_task(f"{'  ' * (parent is not None)}{phase}", total=num_steps)
 
     def step(self, phase: str, step: int) -> None:
@@ -64,5 +65,5 @@ class PhaseBars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_started:  # without a phase it would print an empty line
+        if self._is_started:  # else it would print an empty line
             self._progress.stop()

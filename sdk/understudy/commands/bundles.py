@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import typer
@@ -49,6 +50,7 @@ def compile_engines(
     from understudy.bundle.card import engine_line
     from understudy.bundle.manifest import precision_named
     from understudy.bundle.single_file import writable
+    from understudy.cards import WIDTH
     from understudy.engines.compiling import compile_bundle
     from understudy.engines.tensorrt_builder import BuildSettings
     from understudy.progress import PhaseBars
@@ -60,7 +62,8 @@ def compile_engines(
         settings = BuildSettings(timing_cache, build_only, bars)
         done = list(compile_bundle(open_bundle(folder), target, chosen, settings))
     for compiled in done:
-        typer.echo(f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}")
+        line = f"{'compiled' if compiled.is_new else 'already built'}: {engine_line(compiled.record)}"
+        typer.echo(textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _refuse_no_file(cache: Path | None) -> None:

@@ -12,6 +12,7 @@ from understudy.bundle.manifest import Precision, Tensor
 from understudy.configuration import Config, file_sha256
 from understudy.engines.attestation import Attestation
 from understudy.engines.sealed import read_sealed, write_sealed
+from understudy.errors import UnderstudyError
 
 LAYERS = ".layers.json"
 State = Literal["ready", "stale", "damaged"]
@@ -106,12 +107,16 @@ def key_of(bundle: Bundle, precision: Precision, target: str, library: str, flag
 
 
 def ready_record(bundle: Bundle, key: EngineKey) -> EngineRecord | None:
-    """The record of an engine with exactly this key whose file is whole, or None."""
+    """The record of an engine with exactly this key whose file and table of layers are whole, or None."""
     sidecar = bundle.engines_folder / f"{key.stem}.yaml"
     if not sidecar.is_file():
         return None
-    record = read_sealed(sidecar, EngineRecord)
-    return record if record.key == key.digest and _state(bundle, record) == "ready" else None
+    try:
+        record = read_sealed(sidecar, EngineRecord)
+        has_table = attestation_of(bundle, record) is not None
+    except UnderstudyError:
+        return None
+    return record if has_table and record.key == key.digest and _state(bundle, record) == "ready" else None
 
 
 def write_record(bundle: Bundle, key: EngineKey, record: EngineRecord) -> None:

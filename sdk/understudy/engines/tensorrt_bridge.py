@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
+import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -150,8 +153,9 @@ def build(
     _set_profile(builder, config, profile)
     _set_capabilities(trt, config, capabilities, library)
     _set_timing_cache(config, timing_cache)
-    config.progress_monitor = _monitor(trt, track)
-    serialized = builder.build_serialized_network(network, config)
+    with _interruptible() as interrupts:
+        config.progress_monitor = _monitor(trt, track, interrupts)
+        serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise EngineError(
             f"{library}: build of {model} for {', '.join(capabilities) or 'this GPU'}",
@@ -265,9 +269,26 @@ def _keep(path: Path, config: Any) -> None:
     partial.replace(path)
 
 
-def _monitor(trt: ModuleType, track: Phases) -> Any:
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Keeps an interrupt until the end: TensorRT prints and forgets what is raised in a callback of its build."""
+    kept: list[int] = []
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield kept
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: kept.append(number))
+    try:
+        yield kept
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if kept:
+        raise KeyboardInterrupt
+
+
+def _monitor(trt: ModuleType, track: Phases, interrupts: list[int]) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """Passes the builder's phases on; called from its threads."""
+        """Passes the builder's phases on; called from its threads. After an interrupt it tells the build to end."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -277,7 +298,7 @@ def _monitor(trt: ModuleType, track: Phases) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             track.step(phase_name, step)
-            return True
+            return not interrupts
 
         def phase_finish(self, phase_name: str) -> None:
             track.finish(phase_name)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from understudy.engines.engine_key import EngineKey, known_engines
 from understudy.engines.tensorrt_builder import BuildSettings, profile_of
 from understudy.engines.tensorrt_rules import refuse_forbidden_graph
 from understudy.errors import BundleError, EngineError
+from understudy.progress import PhaseBars
 from understudy.testing import tiny_bundle, tiny_contract, tiny_outputs, write_tiny_model
 
 needs_rtx = pytest.mark.skipif(not tensorrt_bridge.available("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
@@ -95,6 +98,12 @@ def test_rtx_builds_reuses_and_rebuilds(bundle: Bundle, tmp_path: Path) -> None:
     assert "network definition" in first.record.types_read_from
     assert not compiled(bundle, "rtx-sm86")[0].is_new
 
+    table = path.with_suffix(".layers.json")
+    for text in ("", table.read_text().replace("FLOAT", "HALF"), None):
+        table.unlink() if text is None else table.write_text(text)
+        assert compiled(bundle, "rtx-sm86")[0].is_new
+        assert table.stat().st_size > 100
+
     path.write_bytes(path.read_bytes()[:-1])
     assert [known.state for known in known_engines(bundle)] == ["damaged"]
     (repaired,) = compiled(bundle, "rtx-sm86")
@@ -125,6 +134,18 @@ def test_rtx_builds_reuses_and_rebuilds(bundle: Bundle, tmp_path: Path) -> None:
 def test_every_rtx_generation_builds(bundle: Bundle, target: str) -> None:
     (result,) = compiled(bundle, target)
     assert result.record.flags[-1] == target.removeprefix("rtx-").upper()
+
+
+@needs_rtx
+def test_an_interrupted_build_ends_and_leaves_nothing(bundle: Bundle) -> None:
+    class Impatient(PhaseBars):
+        def start(self, phase: str, parent: str | None, num_steps: int) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(compile_bundle(bundle, "rtx-sm86", settings=BuildSettings(track=Impatient())))
+    assert not bundle.engines_folder.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @needs_rtx
