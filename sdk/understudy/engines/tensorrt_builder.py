@@ -150,9 +150,11 @@ def _build(
     profile = profile_of(bundle)
     flags = ("strongly typed", "no TF32", "detailed layers", f"profile {sorted(profile.items())}", *place.flags)
     key = key_of(bundle, precision, place.target, tensorrt_bridge.version(place.library), flags)
+    runs_now = place.device is not None and not settings.only_build
     known = ready_record(bundle, key)
     if known is not None:
-        return known, False
+        is_unproved = runs_now and known.first_run_s is None
+        return (_proved(bundle, key, known, place.library, cuda) if is_unproved else known), False
     model = bundle.model(precision)
     refuse_forbidden_graph(model)
     started = time.perf_counter()
@@ -165,24 +167,30 @@ def _build(
     _refuse_other_precision(model, precision, built)
     refuse_departures(model, built.attestation)
     record = _write(bundle, key, built, build_s, place)
-    if place.device and not settings.only_build:
-        record = _first_run(bundle, key, record, place.library, cuda)
-    return record, True
+    return (_proved(bundle, key, record, place.library, cuda) if runs_now else record), True
 
 
-def _first_run(
-    bundle: Bundle, key: EngineKey, record: EngineRecord, library: Library, cuda: Cuda | None
-) -> EngineRecord:
-    """Opens the engine file that was written and runs it once, on zeros."""
-    path = bundle.engines_folder / record.file
-    with TensorRtEngine(path.read_bytes(), library, source=str(path), cuda=cuda) as engine:
-        feeds = {spec.name: spec.zeros(_PROBE_ROWS) for spec in engine.inputs}
-        started = time.perf_counter()
-        engine(feeds)
-        first_run_s = time.perf_counter() - started
+def _proved(bundle: Bundle, key: EngineKey, record: EngineRecord, library: Library, cuda: Cuda | None) -> EngineRecord:
+    """Has the engine file that was written run once; one that does not run is taken away with its records."""
+    path = bundle.engines_folder / f"{key.stem}.engine"
+    num_rows = min([_PROBE_ROWS, *(largest[0] for _, _, largest in profile_of(bundle).values())])
+    try:
+        with TensorRtEngine(path.read_bytes(), library, source=str(path), cuda=cuda) as engine:
+            first_run_s = _first_run_s(engine, num_rows)
+    except EngineError:
+        for made in bundle.engines_folder.glob(f"{key.stem}.*"):
+            made.unlink()
+        raise
     record = record.model_copy(update={"first_run_s": round(first_run_s, 4)})
     write_record(bundle, key, record)
     return record
+
+
+def _first_run_s(engine: TensorRtEngine, num_rows: int) -> float:
+    feeds = {spec.name: spec.zeros(num_rows) for spec in engine.inputs}
+    started = time.perf_counter()
+    engine(feeds)
+    return time.perf_counter() - started
 
 
 def profile_of(bundle: Bundle) -> Profile:

@@ -81,6 +81,26 @@ def test_only_building_takes_no_memory_of_the_gpu(orin: Vehicle, bundle: Bundle)
     assert "cudaMalloc" not in orin.gpu.calls
 
 
+def test_what_was_only_built_runs_when_it_is_compiled_again(orin: Vehicle, bundle: Bundle) -> None:
+    orin.build(bundle, only_build=True)
+    record, is_new = orin.build(bundle)
+    assert not is_new
+    assert record.first_run_s is not None
+    assert known_engines(bundle)[0].record == record
+
+
+def test_an_engine_that_does_not_run_once_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: Bundle
+) -> None:
+    (tmp_path / "built").mkdir()
+    small = Vehicle(monkeypatch, tmp_path / "built", memory=100_000)
+    for _ in range(2):
+        with pytest.raises(EngineError, match="found out of memory"):
+            small.build(bundle)
+        assert known_engines(bundle) == []
+        assert list(bundle.engines_folder.iterdir()) == []
+
+
 def test_the_timing_cache_is_kept_and_read(orin: Vehicle, bundle: Bundle, tmp_path: Path) -> None:
     cache = tmp_path / "kernels.cache"
     orin.build(bundle, timing_cache=cache)
