@@ -156,6 +156,7 @@ def test_command_tests_itself(tmp_path: Path) -> None:
     assert result.exit_code == 1, "the tiny model has only yaws of 0, so that one fault cannot show"
     assert "NOT onnx-fp32" in next(row for row in result.stdout.splitlines() if "wrong yaw sign" in row)
     assert "no place in this student: " in result.stdout
+    assert "no place here: no int8 model\n" in result.stdout
     assert max(len(row) for row in result.stdout.splitlines()) <= 100
     assert len(json.loads(record.read_text())["outcomes"]) == 20
 

@@ -19,9 +19,10 @@ from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.engines.opening import open_reference
 from understudy.errors import BundleError, EngineError, InputError
 from understudy.pillars import group_points
+from understudy.testing import tiny_bundle
 from understudy_training import export_command
 from understudy_training.checkpoint import RunRecord, save_run
-from understudy_training.export import ExportRecord, export_detector, made_up_cloud, onnx_bytes, parity_of
+from understudy_training.export import ExportRecord, export_detector, export_run, made_up_cloud, onnx_bytes, parity_of
 from understudy_training.models.detector import PillarDetector
 from understudy_training.models.sizes import Size, detector_config
 from understudy_training.recipe import check_recipe
@@ -279,6 +280,14 @@ def test_exports_a_run_and_carries_its_fingerprints(tmp_path: Path) -> None:
     with opened.engine as engine, OnnxRuntimeEngine(out / "model.onnx") as candidate:
         assert opened.contract == read_config(out / "contract.yaml", Contract)
         assert engine.inputs == candidate.inputs
+
+
+def test_a_bundle_is_not_exported_over(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle").folder
+    before = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match="found a bundle, wanted a folder for the export"):
+        export_run(saved_run(tmp_path / "run"), bundle)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()} == before
 
 
 def test_a_bundle_can_be_packed_from_an_export(export, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from understudy.bundle.manifest import Contract, Fingerprints, Grid, PillarsInput, Sha256, Tensor
+from understudy.bundle.names import MANIFEST
 from understudy.bundle.onnx_facts import read_onnx_facts
 from understudy.configuration import Config, file_sha256, write_yaml
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -84,17 +85,20 @@ def export_run(run: Path, out: Path, *, half: bool = False) -> ExportRecord:
         half: write `model.fp16.onnx`, too: the dense part in float16.
 
     Raises:
-        InputError: when the folder is no finished run, or `out` is a run, whose contract would be lost.
+        InputError: when the folder is no finished run, or `out` is a run or a bundle, whose files would be lost.
         EngineError: when the graph breaks a rule of some runtime or departs from PyTorch.
     """
-    _refuse_run(out)
+    _refuse_foreign(out)
     detector, contract = load_detector(run)
     made = read_record(run)
     fingerprints = Fingerprints(recipe=made.recipe, data=made.data, weights=file_sha256(run / WEIGHTS))
     return export_detector(detector, contract, out, fingerprints, half=half)
 
 
-def _refuse_run(out: Path) -> None:
+def _refuse_foreign(out: Path) -> None:
+    if (out / MANIFEST).is_file():
+        remedy = "choose another --out, then pack it; the bundle's models would be replaced"
+        raise InputError(f"{out}", found="a bundle", wanted="a folder for the export", remedy=remedy)
     if (out / CONTRACT).is_file() and (out / WEIGHTS).is_file():
         remedy = "choose another --out; its contract.yaml would be replaced"
         raise InputError(f"{out}", found="a training run", wanted="a folder for the export", remedy=remedy)

@@ -89,7 +89,7 @@ class _Harness:
         try:
             found, clean = self._run(fault, harm=True), self._run(fault, harm=False)
         except InputError as error:
-            return Outcome(**known, found="", reason="", where="", clean="", absent=str(error))
+            return Outcome(**known, found="", reason="", where="", clean="", absent=str(error.found or error))
         return Outcome(**known, found=found.rung, reason=found.reason, where=found.where, clean=clean.rung)
 
     def _run(self, fault: Fault, *, harm: bool) -> _Found:
