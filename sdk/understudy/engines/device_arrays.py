@@ -56,7 +56,7 @@ def device_array(value: Any, name: str) -> DeviceArray:
     if found.get("mask") is not None:
         raise EngineError(f"input {name}", found="a masked array", wanted="one without a mask")
     strides = found.get("strides")
-    if strides is not None and tuple(strides) != _contiguous_strides(shape, dtype):
+    if strides is not None and not _is_contiguous(shape, tuple(strides), dtype):
         raise EngineError(
             f"input {name}", found=f"strides {tuple(strides)}", wanted="C order without gaps", remedy="copy it first"
         )
@@ -64,9 +64,11 @@ def device_array(value: Any, name: str) -> DeviceArray:
     return DeviceArray(shape, dtype, int(found["data"][0]), found.get("stream"), says_stream)
 
 
-def _contiguous_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    strides, step = [], dtype.itemsize
-    for size in reversed(shape):
-        strides.append(step)
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Of an axis with one entry the stride means nothing."""
+    step = dtype.itemsize
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != step:
+            return False
         step *= size
-    return tuple(reversed(strides))
+    return True

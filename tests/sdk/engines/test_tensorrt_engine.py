@@ -137,6 +137,11 @@ def test_arrays_on_the_gpu_are_read_where_they_are(opened: TensorRtEngine, bundl
         assert_same(bundle, opened(other), other)
 
 
+def test_the_stride_of_an_axis_with_one_entry_means_nothing(opened: TensorRtEngine, bundle: Bundle) -> None:
+    feeds = feeds_of(1)
+    assert_same(bundle, opened({**feeds, "points": lent(at_address(feeds["points"], 0), strides=(999, 4))}), feeds)
+
+
 def at_address(values: np.ndarray, remainder: int) -> np.ndarray:
     """A copy whose first byte lies so far behind a multiple of 256."""
     memory = np.zeros(values.nbytes + 512, np.uint8)
