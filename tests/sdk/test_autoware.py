@@ -172,6 +172,10 @@ def test_a_folder_of_something_else_is_left_alone(bundle: Bundle, tmp_path: Path
         with pytest.raises(InputError, match="choose another --out"):
             export_package(bundle, place)
         assert sorted(place.rglob("*")) == before
+    package = export_package(bundle, tmp_path / "package").folder
+    (package / "another.onnx").write_text("x")
+    with pytest.raises(InputError, match=r"found another\.onnx"):
+        export_package(bundle, package)
 
 
 def test_labels_of_classes() -> None:

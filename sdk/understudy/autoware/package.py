@@ -128,7 +128,7 @@ def _refuse_foreign(out: Path) -> None:
         raise InputError(f"{out}", found="a file or a link", wanted="a new folder", remedy="choose another --out")
     own = {METADATA_FILE, _ML_PACKAGE, REMAPPER_FILE, _README, _BUNDLE}
     entries = sorted(out.iterdir()) if out.is_dir() else []
-    strangers = [entry.name for entry in entries if entry.name not in own and entry.suffix != ".onnx"]
+    strangers = [entry.name for entry in entries if entry.name not in own and not entry.match("model*.onnx")]
     if strangers or (entries and not (out / METADATA_FILE).is_file()):
         found = ", ".join(strangers[:5]) or f"a folder without {METADATA_FILE}"
         raise InputError(
