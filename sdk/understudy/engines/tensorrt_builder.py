@@ -11,7 +11,7 @@ from pathlib import Path
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
 from understudy.engines import tensorrt_bridge
-from understudy.engines.attestation import SOURCES, completed, refuse_departures
+from understudy.engines.attestation import SOURCES, Attestation, completed, refuse_departures
 from understudy.engines.cuda_runtime import Cuda, Device
 from understudy.engines.engine_key import (
     EngineKey,
@@ -162,12 +162,21 @@ def _build(
     built = tensorrt_bridge.build(place.library, model, profile, place.capabilities, cache, settings.track)
     build_s = time.perf_counter() - started
     if place.device:
-        inspected = tensorrt_bridge.inspect(place.library, built.blob)
-        built = replace(built, attestation=completed(inspected, built.attestation, model))
+        built = replace(built, attestation=_read_back(place.library, model, built))
     _refuse_other_precision(model, precision, built)
     refuse_departures(model, built.attestation)
     record = _write(bundle, key, built, build_s, place)
     return (_proved(bundle, key, record, place.library, cuda) if runs_now else record), True
+
+
+def _read_back(library: Library, model: Path, built: BuiltEngine) -> Attestation:
+    """The engine's own table; of TensorRT-RTX, which makes kernels when it runs and may tell nothing, the network's."""
+    try:
+        return completed(tensorrt_bridge.inspect(library, built.blob), built.attestation, model)
+    except EngineError:
+        if library != "tensorrt_rtx":
+            raise
+        return built.attestation
 
 
 def _proved(bundle: Bundle, key: EngineKey, record: EngineRecord, library: Library, cuda: Cuda | None) -> EngineRecord:

@@ -281,6 +281,7 @@ class HostTensorRt:
     IProfiler = type("IProfiler", (), {})
     IProgressMonitor = type("IProgressMonitor", (), {})
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+    ComputeCapability = SimpleNamespace(SM86=86, SM87=87)
     BuilderFlag = SimpleNamespace(TF32="TF32")
     ProfilingVerbosity = SimpleNamespace(DETAILED=2)
     LayerInformationFormat = SimpleNamespace(JSON=1)
@@ -317,6 +318,7 @@ class HostTensorRt:
             add_optimization_profile=lambda profile: 0,
             create_timing_cache=lambda kept: kept,
             set_timing_cache=set_timing_cache,
+            set_compute_capability=lambda capability, index: True,
             clear_flag=self.cleared_flags.append,
             get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"times of every kernel"),
         )

@@ -11,6 +11,7 @@ from tests.sdk.engines.emulated_gpu import HostCuda, HostTensorRt
 from tests.sdk.engines.test_tensorrt_engine import assert_same, feeds_of
 from understudy.bundle.bundle import Bundle
 from understudy.engines import tensorrt_bridge, tensorrt_engine
+from understudy.engines.attestation import SOURCES, Attestation
 from understudy.engines.cuda_runtime import Cuda
 from understudy.engines.engine_key import EngineRecord, attestation_of, known_engines
 from understudy.engines.sealed import write_sealed
@@ -73,6 +74,26 @@ def test_an_engine_that_computes_in_something_else_fails_the_build_by_node(orin:
         orin.build(bundle)
     assert known_engines(bundle) == []
     assert not list(bundle.folder.glob("engines/*.engine"))
+
+
+@pytest.mark.parametrize("library", ["tensorrt", "tensorrt_rtx"])
+def test_only_of_tensorrt_rtx_the_network_may_speak_where_the_inspector_tells_nothing(
+    orin: Vehicle, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    def silent(library: str, blob: bytes) -> Attestation:
+        raise EngineError("engine inspector", found="{}")
+
+    monkeypatch.setattr(tensorrt_bridge, "inspect", silent)
+    orin.installed = {library}
+    if library == "tensorrt":
+        with pytest.raises(EngineError, match="engine inspector"):
+            orin.build(bundle)
+        return
+    record, _ = orin.build(bundle)
+    table = attestation_of(bundle, record)
+    assert table is not None
+    assert table.source == "network"
+    assert record.types_read_from == SOURCES["network"]
 
 
 def test_only_building_takes_no_memory_of_the_gpu(orin: Vehicle, bundle: Bundle) -> None:
