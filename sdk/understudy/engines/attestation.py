@@ -110,11 +110,11 @@ def requested_types(model: Path) -> dict[str, str]:
     }
 
 
-def completed(engine: Attestation, network: Attestation, model: Path) -> Attestation:
+def completed(inspected: Attestation, defined: Attestation, model: Path) -> Attestation:
     """An engine's table, with the network's layers for nodes that compute and that the inspector does not tell."""
-    untold = {node for node in requested_types(model) if not any(_tells(row, node) for row in engine.layers)}
-    rows = tuple(row for row in network.layers if any(_tells(row, node) for node in untold))
-    return engine.model_copy(update={"from_network": rows})
+    untold = {node for node in requested_types(model) if not any(_tells(row, node) for row in inspected.layers)}
+    rows = tuple(row for row in defined.layers if any(_tells(row, node) for node in untold))
+    return inspected.model_copy(update={"from_network": rows})
 
 
 def refuse_departures(model: Path, attestation: Attestation) -> None:
