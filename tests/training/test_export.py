@@ -271,7 +271,7 @@ def test_exports_a_run_and_carries_its_fingerprints(tmp_path: Path) -> None:
     app.command()(export_command.export)
     result = CliRunner().invoke(app, [str(run), "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "opset 18, IR 10, takes points" in result.output
+    assert "model.onnx: opset 18, IR 10\n  takes points (N, 4), ego_from_sensor (3, 4)" in result.output
     record = read_config(out / "export.yaml", ExportRecord)
     assert record.fingerprints.weights == file_sha256(run / "weights.safetensors")
     assert record.fingerprints.data == "d" * 64

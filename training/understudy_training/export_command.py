@@ -38,8 +38,9 @@ def export(
     from understudy_training.export import export_run
 
     record = export_run(run, out, half=fp16)
-    takes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in record.inputs)
-    typer.echo(f"{out / 'model.onnx'}: opset {record.opset}, IR {record.ir_version}, takes {takes}")
+    takes = ", ".join(f"{tensor.name} ({', '.join(map(str, tensor.shape))})" for tensor in record.inputs)
+    typer.echo(f"{out / 'model.onnx'}: opset {record.opset}, IR {record.ir_version}")
+    typer.echo(f"  takes {takes}")
     typer.echo(f"  {record.gmacs:.2f} GMAC, {record.parameters:,} parameters; {_agreement(record.parity)}")
     if record.fp16_parity is not None:
         typer.echo(f"{out / 'model.fp16.onnx'}: {_agreement(record.fp16_parity)}")
