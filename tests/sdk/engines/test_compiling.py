@@ -142,10 +142,14 @@ def test_an_interrupted_build_ends_and_leaves_nothing(bundle: Bundle) -> None:
         def start(self, phase: str, parent: str | None, num_steps: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        list(compile_bundle(bundle, "rtx-sm86", settings=BuildSettings(track=Impatient())))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(compile_bundle(bundle, "rtx-sm86", settings=BuildSettings(track=Impatient())))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not bundle.engines_folder.exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @needs_rtx
