@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.bundle.bundle import open_bundle
 from understudy.bundle.manifest import Precision
-from understudy.engines.opening import open_engine
-from understudy.errors import UnderstudyError
 from understudy.frame import Frame
-from understudy.pipeline import Pipeline
+from understudy.pipeline import open_pipeline
 from understudy.rig import Rig
 
 
@@ -55,18 +52,12 @@ def bundle_student(
     Raises:
         UnderstudyError: when bundle, rig and runtime do not fit together.
     """
-    bundle = open_bundle(path)
-    contract = bundle.manifest
-    engine = open_engine(bundle, precision, runtime, threads)
-    try:
-        pipeline = Pipeline(contract, engine, rig, lidar=lidar, sweeps=contract.sweeps)
-    except UnderstudyError:
-        engine.close()
-        raise
+    pipeline = open_pipeline(path, rig, precision, threads, lidar, runtime=runtime, sweeps=None)
+    contract = pipeline.contract
     return Student(
         pipeline,
         pipeline.lidar,
-        f"{contract.name}, {engine.description}",
+        f"{contract.name}, {pipeline.engine.description}",
         uses_intensity=contract.input.uses_intensity,
         close=pipeline.close,
         class_names=contract.class_names,

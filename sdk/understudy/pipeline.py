@@ -16,7 +16,7 @@ from understudy.bundle.signature import refuse_unless_signature
 from understudy.closing import Closing
 from understudy.engines.engine import Arrays, Engine
 from understudy.engines.opening import Runtime, open_engine
-from understudy.errors import EngineError, FrameError, GeometryError
+from understudy.errors import EngineError, FrameError, GeometryError, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.pillars import group_points
 from understudy.plausibility import Scratch, refuse_impossible_cloud, refuse_impossible_mounting
@@ -133,17 +133,24 @@ def open_pipeline(
     *,
     trusted_keys: Path | None = None,
     runtime: Runtime | str = "onnxruntime",
+    sweeps: int | None = 1,
 ) -> Pipeline:
     """Bundle and rig to a pipeline; the default precision is the fastest that the bundle has for the runtime.
 
-    `trusted_keys` is what `open_bundle` makes of it: public keys of which one must have signed the bundle.
+    `trusted_keys` is what `open_bundle` makes of it: public keys of which one must have signed the bundle. `sweeps` is
+    as for `Pipeline`; None is for who accumulates as many as the student wants.
 
     Raises:
         UnderstudyError: when bundle, rig and runtime do not fit together.
     """
     bundle = open_bundle(bundle_path, trusted_keys=trusted_keys)
+    contract = bundle.manifest
     engine = open_engine(bundle, precision, runtime, threads)
-    return Pipeline(bundle.manifest, engine, rig, lidar=lidar)
+    try:
+        return Pipeline(contract, engine, rig, lidar=lidar, sweeps=contract.sweeps if sweeps is None else sweeps)
+    except UnderstudyError:
+        engine.close()
+        raise
 
 
 def _refuse_other_sweeps(contract: Contract, sweeps: int) -> None:

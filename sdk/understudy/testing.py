@@ -24,8 +24,7 @@ from understudy.bundle.manifest import (
     Tolerance,
 )
 from understudy.bundle.signature import expected_inputs, expected_outputs
-from understudy.closing import Closing
-from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check_feeds
 from understudy.errors import EngineError
 from understudy.frame import Frame, PointCloud
 from understudy.rig import Camera, Lidar, Mounting, Rig
@@ -118,7 +117,7 @@ def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_in
     )
 
 
-class FakeEngine(Closing):
+class FakeEngine(DescribedEngine):
     """An engine whose answer is a function of its feeds; counts its calls and keeps the last feeds.
 
     Args:
@@ -150,20 +149,7 @@ class FakeEngine(Closing):
 
         return cls(contract, answer)
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What comes back."""
-        return self._outputs
-
-    @property
-    def description(self) -> str:
-        """That it is no real engine."""
-        return "fake engine"
+    _description = "fake engine"
 
     def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Checks the feeds as a real engine does, then answers."""

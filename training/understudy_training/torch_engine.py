@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from understudy.bundle.manifest import Contract
-from understudy.closing import Closing
-from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check_feeds
 from understudy.engines.opening import OpenedModel
 from understudy.errors import EngineError
 from understudy_training.checkpoint import load_detector
@@ -24,7 +23,7 @@ from understudy_training.models.detector import PillarDetector
 from understudy_training.models.graph import ExportSpec
 
 
-class TorchEngine(Closing):
+class TorchEngine(DescribedEngine):
     """A detector's export module in PyTorch eager, on the CPU.
 
     Args:
@@ -44,21 +43,7 @@ class TorchEngine(Closing):
         self._spec: ExportSpec | None = detector.export_spec()
         self._inputs = input_specs(self._spec)
         self._outputs = self._output_specs(self._spec)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What comes back."""
-        return self._outputs
-
-    @property
-    def description(self) -> str:
-        """Runtime, version, device and threads."""
-        return f"torch {torch.__version__}, eager, cpu, {self._threads} thread{'s' * (self._threads > 1)}"
+        self._description = f"torch {torch.__version__}, eager, cpu, {threads} thread{'s' * (threads > 1)}"
 
     def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Runs once; the arrays returned are the caller's.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from understudy.closing import Closing
 from understudy.errors import EngineError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -89,6 +90,29 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class DescribedEngine(Closing):
+    """The part of the contract that is the same for every engine: what it takes, says and is, set when it opens."""
+
+    _inputs: tuple[TensorSpec, ...]
+    _outputs: tuple[TensorSpec, ...]
+    _description: str
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What must be fed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What comes back."""
+        return self._outputs
+
+    @property
+    def description(self) -> str:
+        """Runtime, version, where it runs and threads."""
+        return self._description
 
 
 def check_feeds(specs: tuple[TensorSpec, ...], feeds: Mapping[str, Fitting]) -> None:

@@ -9,8 +9,7 @@ from typing import Any, Literal, cast
 
 from numpy.typing import NDArray
 
-from understudy.closing import Closing
-from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check_feeds
 from understudy.errors import EngineError
 from understudy.machine import may_saturate_uint8
 
@@ -44,7 +43,7 @@ _MOST_THREADS = 1024
 """ONNX Runtime makes whatever is asked for: a hundred thousand threads take minutes and then the machine."""
 
 
-class OnnxRuntimeEngine(Closing):
+class OnnxRuntimeEngine(DescribedEngine):
     """One ONNX file in one session: sequential, deterministic, all graph optimizations.
 
     Args:
@@ -69,21 +68,6 @@ class OnnxRuntimeEngine(Closing):
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self._outputs]
         self._description = f"onnxruntime {runtime.__version__}, {provider}, {threads} thread{'s' * (threads > 1)}"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What comes back."""
-        return self._outputs
-
-    @property
-    def description(self) -> str:
-        """Runtime, version, provider and threads."""
-        return self._description
 
     def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Runs once and waits; the arrays returned are the caller's.

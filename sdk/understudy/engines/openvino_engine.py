@@ -15,8 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.closing import Closing
-from understudy.engines.engine import Arrays, TensorSpec, check_feeds
+from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check_feeds
 from understudy.errors import EngineError
 from understudy.layers.profiles import NodeTime
 
@@ -25,7 +24,7 @@ _PRECISION = "INFERENCE_PRECISION_HINT"
 _TELEMETRY = "openvino_telemetry"
 
 
-class OpenVinoEngine(Closing):
+class OpenVinoEngine(DescribedEngine):
     """One ONNX file compiled for this CPU: one stream, whole precision, waits for each result.
 
     Args:
@@ -55,21 +54,6 @@ class OpenVinoEngine(Closing):
         self._request = compiled.create_infer_request()
         self._sources = _sources(compiled) if profile else {}
         self._description = f"openvino {openvino.__version__.split('-')[0]}, cpu, {threads} thread{'s' * (threads > 1)}"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What comes back."""
-        return self._outputs
-
-    @property
-    def description(self) -> str:
-        """Runtime, version and threads."""
-        return self._description
 
     def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Runs once and waits; the arrays returned are the caller's.

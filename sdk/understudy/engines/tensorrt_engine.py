@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.closing import Closing
 from understudy.engines.cuda_runtime import Cuda, PinnedArray
 from understudy.engines.device_arrays import DeviceArray, device_array, is_on_device
-from understudy.engines.engine import TensorSpec, check_feeds
+from understudy.engines.engine import DescribedEngine, TensorSpec, check_feeds
 from understudy.engines.tensorrt_bridge import DTYPES, Library, layer_profiler, load, new_logger, text_of
 from understudy.errors import EngineError
 
@@ -42,7 +41,7 @@ class EngineOptions:
     pad_rows: Mapping[str, int] | None = None
 
 
-class TensorRtEngine(Closing):
+class TensorRtEngine(DescribedEngine):
     """One serialized engine in one execution context.
 
     Args:
@@ -88,16 +87,6 @@ class TensorRtEngine(Closing):
         except BaseException:
             self.close()
             raise
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What comes back."""
-        return self._outputs
 
     @property
     def description(self) -> str:

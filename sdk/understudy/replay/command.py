@@ -7,12 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.bundle.bundle import open_bundle
 from understudy.bundle.manifest import Precision
-from understudy.engines.opening import open_engine
 from understudy.errors import BagError, InputError
 from understudy.evaluation_table import describe
-from understudy.pipeline import Pipeline
+from understudy.pipeline import Pipeline, open_pipeline
 from understudy.progress import Track, bar
 from understudy.replay.against import DEFAULT_TOLERANCE, Against, tolerance_from
 from understudy.replay.labels import EVALUATION_FILE, Scoring
@@ -89,9 +87,8 @@ def run_replay(
 
 def _opened(bundle_path: Path, rig: Rig, extras: Extras) -> Pipeline:
     """The student for clouds of as many sweeps as it was trained with: the replay accumulates them."""
-    bundle = open_bundle(bundle_path)
-    engine = open_engine(bundle, extras.precision, extras.runtime, extras.threads)
-    return Pipeline(bundle.manifest, engine, rig, lidar=extras.lidar, sweeps=bundle.manifest.sweeps)
+    precision, threads = extras.precision, extras.threads
+    return open_pipeline(bundle_path, rig, precision, threads, extras.lidar, runtime=extras.runtime, sweeps=None)
 
 
 def _evaluate(scoring: Scoring, out: Path, say: Say) -> None:
