@@ -19,6 +19,7 @@ from understudy.frame import Image, PointCloud
 from understudy.images import encode_png
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.clouds import cloud_from_message
+from understudy.messages.frame_tree import FrameTree
 from understudy.messages.images import (
     camera_from_info,
     camera_info_message,
@@ -26,7 +27,7 @@ from understudy.messages.images import (
     image_from_message,
 )
 from understudy.messages.outputs import boxes_from_detections, detections_message, markers_message
-from understudy.messages.transforms import ego_from_sensors, odometry_message, rig_transforms_message
+from understudy.messages.transforms import odometry_message, rig_transforms_message
 from understudy.pose import Pose
 from understudy.testing import simple_rig
 
@@ -331,10 +332,14 @@ class TestImages:
 class TestTransforms:
     def test_rig_round_trip(self) -> None:
         rig = simple_rig(camera=True)
-        poses = ego_from_sensors(through_cdr(rig_transforms_message(make_message, rig, STAMP_NS)))
-        assert set(poses) == {"lidar", "front"}
-        for name, sensor in rig.sensors.items():
-            np.testing.assert_allclose(poses[name].matrix, sensor.ego_from_sensor.pose().matrix, atol=1e-9)
+        message = through_cdr(rig_transforms_message(make_message, rig, STAMP_NS))
+        assert {entry.child_frame_id for entry in message.transforms} == {"lidar", "front"}
+        tree = FrameTree()
+        tree.add(message)
+        for sensor in rig.sensors.values():
+            found = tree.pose("base_link", sensor.frame_id)
+            assert found is not None
+            np.testing.assert_allclose(found.matrix, sensor.ego_from_sensor.pose().matrix, atol=1e-9)
 
     def test_odometry(self) -> None:
         message = through_cdr(odometry_message(make_message, Pose.from_yaw(0.5, (1, 2, 3)), STAMP_NS))

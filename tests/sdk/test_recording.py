@@ -17,9 +17,9 @@ from understudy.errors import GeometryError, InputError
 from understudy.frame import Frame, Image, PointCloud
 from understudy.messages.cloud_layouts import layout_named
 from understudy.messages.clouds import cloud_from_message
+from understudy.messages.frame_tree import FrameTree
 from understudy.messages.images import camera_from_info, image_from_message
 from understudy.messages.outputs import boxes_from_detections, ids_from_detections
-from understudy.messages.transforms import ego_from_sensors
 from understudy.pose import Pose
 from understudy.recording import chosen_frames, record_bag
 from understudy.rig import Rig, read_rig
@@ -101,8 +101,11 @@ def test_everything_else_a_vehicle_records(tmp_path: Path) -> None:
     assert abs(int(image.pixels.mean()) - 10) <= 1
     info = decoded(made.bag, "/sensors/front/camera_info")[0]
     assert camera_from_info(info, rig.cameras["front"].ego_from_sensor) == rig.cameras["front"]
-    poses = ego_from_sensors(decoded(made.bag, "/tf_static")[0])
-    np.testing.assert_allclose(poses["lidar"].matrix, rig.lidars["lidar"].ego_from_sensor.pose().matrix, atol=1e-9)
+    tree = FrameTree()
+    tree.add(decoded(made.bag, "/tf_static")[0])
+    found = tree.pose("base_link", "lidar")
+    assert found is not None
+    np.testing.assert_allclose(found.matrix, rig.lidars["lidar"].ego_from_sensor.pose().matrix, atol=1e-9)
     assert decoded(made.bag, "/ego/odom")[2].pose.pose.position.x == 2.0
 
 

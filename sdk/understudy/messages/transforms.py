@@ -28,19 +28,6 @@ def rig_transforms_message(make: Make, rig: Rig, stamp_ns: int) -> Any:
     return make("tf2_msgs/msg/TFMessage", transforms=transforms)
 
 
-def ego_from_sensors(message: Any) -> dict[str, Pose]:
-    """`ego_from_sensor` by frame id, of the transforms in a `tf2_msgs/TFMessage` that start at the base frame.
-
-    Raises:
-        GeometryError: when a rotation is none.
-    """
-    return {
-        str(entry.child_frame_id): pose_from_transform(entry.transform)
-        for entry in message.transforms
-        if str(entry.header.frame_id).lstrip("/") == BASE_FRAME
-    }
-
-
 def odometry_message(make: Make, world_from_ego: Pose, stamp_ns: int) -> Any:
     """`nav_msgs/msg/Odometry` of the ego in the world; the twist is not known and zero."""
     zero = make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)

@@ -136,11 +136,6 @@ class GraphEdit:
             if value.name == name:
                 value.type.tensor_type.shape.dim[0].dim_value = rows
 
-    def rank_of(self, name: str) -> int:
-        """Number of axes of an output of the graph."""
-        value = next(value for value in self._graph.output if value.name == name)
-        return len(value.type.tensor_type.shape.dim)
-
 
 def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> Any:
     """A node of one output, named after it."""
