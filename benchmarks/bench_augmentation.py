@@ -48,7 +48,7 @@ def sweep(num_points: int) -> tuple[np.ndarray, Boxes]:
 
 
 def read(path: Path, boxes: Boxes) -> Scene:
-    """What a reader and `labelled_cloud` do."""
+    """What a reader and `labelled_frame` do."""
     raw = read_float_records(path, 4)
     raw = raw[np.isfinite(raw[:, :3]).all(axis=1)]
     points = np.empty_like(raw)

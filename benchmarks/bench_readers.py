@@ -122,12 +122,12 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     from torch.utils.data import DataLoader
 
     from understudy_training.batches import Clouds, Collate, Views, reach_of
-    from understudy_training.models.detector import PillarDetector
+    from understudy_training.models.detector import BevDetector
     from understudy_training.recipe import read_recipe
 
     recipe = read_recipe("demo-student")
     config = recipe.detector_config()
-    detector = PillarDetector(config)
+    detector = BevDetector(config)
     lidar = next(iter(dataset[0].rig.lidars))
     clouds = Clouds(dataset, lidar, reach_of(config.grid, recipe.data.augmentation), None)
     collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points, with_clouds=False)

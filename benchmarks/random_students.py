@@ -27,7 +27,7 @@ from understudy.pipeline import Pipeline
 from understudy.testing import frame_of, road_cloud, simple_rig
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
 from understudy_training.export import export_detector
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.sizes import DESIGN_GRID, Size, detector_config
 
 CLASSES = ("car", "truck", "pedestrian", "cyclist")
@@ -64,7 +64,7 @@ def sweeps() -> tuple[Dataset, str]:
 def make(size: Size, dataset: Dataset, folder: Path, *, quantized: bool, half: bool = False) -> tuple[Path, Contract]:
     """Exports (and quantizes) a seeded detector, in float16 too with `half`; the model's file and its contract."""
     torch.manual_seed(0)
-    detector = PillarDetector(detector_config(size, DESIGN_GRID, CLASSES))
+    detector = BevDetector(detector_config(size, DESIGN_GRID, CLASSES))
     _set_normalization(detector, _ego_cloud(dataset[0]))
     classes = tuple(DetectedClass(name=name, score_threshold=SCORE_THRESHOLD) for name in CLASSES)
     contract = Contract(name=size, classes=classes, grid=DESIGN_GRID, input=detector.config.graph_input())
@@ -144,7 +144,7 @@ def _ego_cloud(sample: Sample) -> np.ndarray:
     return points
 
 
-def _set_normalization(detector: PillarDetector, cloud: np.ndarray) -> None:
+def _set_normalization(detector: BevDetector, cloud: np.ndarray) -> None:
     layers = [layer for layer in detector.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for layer in layers:

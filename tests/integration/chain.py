@@ -17,7 +17,7 @@ from understudy.recording import record_bag
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
 from understudy_training.checkpoint import RunRecord, save_run
 from understudy_training.export import export_run
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import check_recipe
 from understudy_training.scenes.config import SceneConfig
 from understudy_training.scenes.writer import make_scenes
@@ -73,7 +73,7 @@ def _save_untrained(chain: Chain) -> None:
     recipe = check_recipe(values, "the chain's recipe")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        detector = PillarDetector(recipe.detector_config()).eval()
+        detector = BevDetector(recipe.detector_config()).eval()
     nothing = dict.fromkeys(("seed", "epochs", "steps", "frames", "wall_s", "cpu_s", "parameters", "gmacs"), 0)
     save_run(chain.run, detector, recipe, RunRecord(precision="32-true", device="cpu", threads=1, **nothing))
     chain.recipe_yaml.write_bytes((chain.run / "recipe.yaml").read_bytes())

@@ -28,7 +28,7 @@ from understudy.parity.self_test import Outcome, SelfTest, describe_self_test, s
 from understudy.parity.taps import read_graph
 from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle, tiny_contract, write_tiny_model
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
-from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.study import load_frames
 from understudy_training.export import export_run
 from understudy_training.fitting import fit
 from understudy_training.models.sizes import detector_config
@@ -150,7 +150,7 @@ def one_thread() -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     recipe, data = _recipe(), MadeUpDataset(6)
-    fit(recipe, load_clouds(recipe, data), folder / "run")
+    fit(recipe, load_frames(recipe, data), folder / "run")
     export_run(folder / "run", folder / "export", half=True)
     quantize_folder(folder / "export", data, QuantizationOptions(num_frames=4, threads=1))
     return Trained(folder / "run", pack(folder / "export", folder / "bundle"))

@@ -17,12 +17,12 @@ from torch import nn
 
 from understudy.datasets.dataset import Sample
 from understudy_training import fitting
-from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.study import load_frames
 from understudy_training.distillation.teacher_cache import LiveTeacher
 from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, widths_of
 from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe, check_recipe
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
 
@@ -76,7 +76,7 @@ def train(
     without_batch_norm: bool = False,
     reads_left: int | None = None,
     **options: object,
-) -> PillarDetector:
+) -> BevDetector:
     """Trains; in every process that a launcher started, or in this one."""
     before = torch.get_default_dtype(), torch.get_num_threads(), fitting.build_detector
     torch.set_num_threads(1)
@@ -95,14 +95,14 @@ def train(
         steps = options.pop("checkpoint_every_steps", None)
         every = Interval(steps=int(str(steps))) if steps else None
         chosen = FitOptions(devices=devices, checkpoint_every=every, metrics_every=1, **options)  # type: ignore[arg-type]
-        return fit(recipe, load_clouds(recipe, Mortal(frames, reads_left)), out, chosen, teaching=teaching)
+        return fit(recipe, load_frames(recipe, Mortal(frames, reads_left)), out, chosen, teaching=teaching)
     finally:
         torch.set_default_dtype(before[0])
         torch.set_num_threads(before[1])
         fitting.build_detector = before[2]
 
 
-def normalized_by_frame(recipe: Recipe, seed: int) -> PillarDetector:
+def normalized_by_frame(recipe: Recipe, seed: int) -> BevDetector:
     """The detector with each frame normalized by itself, so that nothing depends on how a batch is divided."""
     detector = build_detector(recipe, seed)
     for block in list(detector.modules()):

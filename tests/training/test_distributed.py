@@ -128,13 +128,13 @@ def test_shards_decide_the_order_of_a_training(tmp_path):
         def shard_of(self, index: int) -> int:
             return index // 2
 
-    from understudy_training.distillation.study import load_clouds
+    from understudy_training.distillation.study import load_frames
 
     recipe = recipe_of({"schedule": {"epochs": 1}})
-    clouds = load_clouds(recipe, InShards(12))
+    clouds = load_frames(recipe, InShards(12))
     np.testing.assert_array_equal(clouds.shards, np.arange(12) // 2)
     fit(recipe, clouds, tmp_path / "sharded")
-    fit(recipe, load_clouds(recipe, MadeUpDataset(12)), tmp_path / "plain")
+    fit(recipe, load_frames(recipe, MadeUpDataset(12)), tmp_path / "plain")
     weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("sharded", "plain")]
     assert weights[0] != weights[1]
 
@@ -153,9 +153,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
 
 
 def _clouds(recipe):
-    from understudy_training.distillation.study import load_clouds
+    from understudy_training.distillation.study import load_frames
 
-    return load_clouds(recipe, MadeUpDataset(6))
+    return load_frames(recipe, MadeUpDataset(6))
 
 
 def test_fp16_needs_a_gpu(tmp_path):

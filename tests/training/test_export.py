@@ -23,7 +23,7 @@ from understudy.testing import tiny_bundle
 from understudy_training import export_command
 from understudy_training.checkpoint import RunRecord, save_run
 from understudy_training.export import ExportRecord, export_detector, export_run, made_up_cloud, onnx_bytes, parity_of
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.sizes import Size, detector_config
 from understudy_training.recipe import check_recipe
 from understudy_training.torch_engine import TorchEngine, open_torch_engine
@@ -32,19 +32,19 @@ CLASSES = ("car", "pedestrian")
 GRID = Grid(x_range_m=(0.0, 51.2), y_range_m=(-25.6, 25.6), z_range_m=(-1.0, 3.0), cell_m=0.4)
 EGO_FROM_KITTI = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1.73]], np.float32)
 TARGETS = ["SM75", "SM80", "SM86", "SM89", "SM120"]
-Exported = tuple[PillarDetector, Contract, Path, ExportRecord]
+Exported = tuple[BevDetector, Contract, Path, ExportRecord]
 
 
-def contract_of(detector: PillarDetector) -> Contract:
+def contract_of(detector: BevDetector) -> Contract:
     classes = tuple(DetectedClass(name=name, score_threshold=0.3) for name in CLASSES)
     return Contract(name="test", classes=classes, grid=GRID, input=detector.config.graph_input())
 
 
-def spread_detector(size: Size) -> PillarDetector:
+def spread_detector(size: Size) -> BevDetector:
     """Random weights whose activations have the spread of a trained network's, so that boxes differ."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        detector = PillarDetector(detector_config(size, GRID, CLASSES, output_stride=2)).train()
+        detector = BevDetector(detector_config(size, GRID, CLASSES, output_stride=2)).train()
     layers = [layer for layer in detector.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for layer in layers:
@@ -261,7 +261,7 @@ def saved_run(folder: Path) -> Path:
         seed=0, epochs=1, steps=1, frames=1, data="d" * 64, precision="32-true", device="cpu", threads=1,
         wall_s=1, cpu_s=1, parameters=1, gmacs=1,
     )  # fmt: skip
-    save_run(folder, PillarDetector(recipe.detector_config()), recipe, record)
+    save_run(folder, BevDetector(recipe.detector_config()), recipe, record)
     return folder
 
 

@@ -8,8 +8,8 @@ import torch
 from tests.training.launching import rows_of, run_cases
 from tests.training.processes import recipe_of
 from understudy.errors import UnderstudyError
-from understudy_training.batches import labelled_cloud
-from understudy_training.distillation.study import load_clouds
+from understudy_training.batches import labelled_frame
+from understudy_training.distillation.study import load_frames
 from understudy_training.fitting import FitOptions, fit
 from understudy_training.loop import task
 from understudy_training.loop.options import Interval
@@ -19,7 +19,7 @@ from understudy_training.testing import MadeUpDataset
 
 def fit_tiny(folder: Path, **options) -> None:
     recipe = recipe_of({"schedule": {"epochs": 4, "accumulate": 2}})
-    fit(recipe, load_clouds(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
+    fit(recipe, load_frames(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
 
 
 @pytest.fixture
@@ -91,6 +91,6 @@ def test_two_processes_end_together(tmp_path):
 def test_an_unknown_intensity_is_zero_as_in_the_pipeline():
     sample = MadeUpDataset(1)[0]
     sample.frame.clouds["top"].points[5, 3] = float("nan")
-    cloud = labelled_cloud(sample, None, reach_m=100.0)
+    cloud = labelled_frame(sample, None, reach_m=100.0)
     assert cloud.points[4, 3] == 0.0, "the first point of a made-up frame is left out"
     assert not (cloud.points != cloud.points).any()

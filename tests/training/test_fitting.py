@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy_training.augmentation import Augmentation
-from understudy_training.batches import Clouds, labelled_cloud, reach_of
+from understudy_training.batches import TrainingFrames, labelled_frame, reach_of
 from understudy_training.checkpoint import RunRecord, load_detector, read_record, save_run
-from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.study import load_frames
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
 from understudy_training.fitting import FitOptions, Teaching, build_detector, fit, one_cycle, use_threads, widths_of
 from understudy_training.recipe import Recipe, check_recipe
@@ -26,8 +26,8 @@ def tiny(**changes: object) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def clouds() -> Clouds:
-    return load_clouds(tiny(), MadeUpDataset(6))
+def clouds() -> TrainingFrames:
+    return load_frames(tiny(), MadeUpDataset(6))
 
 
 def state_of(run):
@@ -137,7 +137,7 @@ def test_kept_answers_are_the_live_ones_and_shuffled_ones_are_not(tmp_path, clou
     assert not torch.equal(shuffled.high, said.high)
 
 
-def _batch(recipe: Recipe, clouds: Clouds, size: int = 2):
+def _batch(recipe: Recipe, clouds: TrainingFrames, size: int = 2):
     from understudy_training.batches import Collate, Views
 
     views = Views(clouds, recipe.data.augmentation, seed=0)
@@ -148,13 +148,13 @@ def _batch(recipe: Recipe, clouds: Clouds, size: int = 2):
 
 def test_clouds_arrive_in_ego_with_intensity_to_one_and_no_nan():
     sample = MadeUpDataset(1)[0]
-    cloud = labelled_cloud(sample, None, reach_m=100.0)
+    cloud = labelled_frame(sample, None, reach_m=100.0)
     assert len(cloud.points) == len(sample.frame.clouds["top"].points) - 1
     assert np.isfinite(cloud.points).all()
     assert 0 <= cloud.points[:, 3].min() <= cloud.points[:, 3].max() <= 1
     assert abs(np.median(cloud.points[:400, 2])) < 1e-5
     with pytest.raises(GeometryError, match="roof"):
-        labelled_cloud(sample, "roof", 100.0)
+        labelled_frame(sample, "roof", 100.0)
 
 
 def test_reach_covers_the_corners_at_the_smallest_scale():
@@ -171,7 +171,7 @@ def test_learning_rate_rises_then_falls_to_nothing():
 
 def test_no_frames_is_refused():
     with pytest.raises(InputError, match="no samples"):
-        Clouds(MadeUpDataset(0), None, 10.0, None)
+        TrainingFrames(MadeUpDataset(0), None, 10.0, None)
 
 
 def test_damaged_weights_are_refused(tmp_path, clouds):

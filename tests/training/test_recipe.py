@@ -99,10 +99,10 @@ def test_shipped_recipes_are_complete_and_named_after_their_files(name):
 
 def test_the_demo_student_costs_a_tenth_of_its_teacher():
     from understudy_training.models.counting import detector_cost
-    from understudy_training.models.detector import PillarDetector
+    from understudy_training.models.detector import BevDetector
 
     teacher, student = (
-        detector_cost(PillarDetector(read_recipe(name).detector_config())) for name in ("demo-teacher", "demo-student")
+        detector_cost(BevDetector(read_recipe(name).detector_config())) for name in ("demo-teacher", "demo-student")
     )
     assert 10 * student.macs <= teacher.macs
 

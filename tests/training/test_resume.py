@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tests.training.launching import rows_of, run_cases
 from tests.training.processes import ALL_TERMS, recipe_of, train
 from understudy.errors import InputError
-from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.study import load_frames
 from understudy_training.fitting import FitOptions, fit
 from understudy_training.loop.options import Interval, parse_interval
 from understudy_training.loop.random_states import random_states, restore_random_states
@@ -86,7 +86,7 @@ def test_two_processes_go_on_to_the_same_bytes_when_one_is_killed(tmp_path):
 
 def fit_tiny(folder: Path, **options) -> None:
     recipe = recipe_of({})
-    fit(recipe, load_clouds(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
+    fit(recipe, load_frames(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
 
 
 def test_checkpoints_within_epochs_change_nothing(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from tests.training.launching import rows_of
 from tests.training.processes import recipe_of
 from understudy.errors import InputError
-from understudy_training.distillation.study import load_clouds
+from understudy_training.distillation.study import load_frames
 from understudy_training.fitting import FitOptions, build_detector, fit
 from understudy_training.loop.averaging import WeightAverage
 from understudy_training.testing import MadeUpDataset
@@ -27,7 +27,7 @@ from understudy_training.tracking.nested import flat
 
 def fit_tiny(folder: Path, changes: dict[str, object] | None = None, **options) -> None:
     recipe = recipe_of(changes or {})
-    fit(recipe, load_clouds(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
+    fit(recipe, load_frames(recipe, MadeUpDataset(6)), folder, FitOptions(**options))
 
 
 def test_a_run_folder_says_what_it_was_made_of(tmp_path):

@@ -23,7 +23,7 @@ from understudy_training.targets import BoxBatch, batch_boxes
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCloud:
+class LabelledFrame:
     """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labeled in it.
 
     `ego_from_lidar` is where the LiDAR sat; `ring` is the beam of each point where the sensor tells it.
@@ -69,7 +69,7 @@ class Batch:
         return Batch(self.inputs.pin_memory(), self.clouds, self.boxes.pin_memory(), self.shown)
 
 
-def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> LabelledCloud:
+def labelled_frame(sample: Sample, lidar: str | None, reach_m: float) -> LabelledFrame:
     """A sample as training takes it: points in ego nearer than `reach_m`, intensity in [0, 1].
 
     Raises:
@@ -91,7 +91,7 @@ def labelled_cloud(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
     np.nan_to_num(points[:, 3], copy=False, nan=0.0)  # as the pipeline takes it
     near = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < reach_m)
     ring = None if cloud.ring is None else cloud.ring[finite][near]
-    return LabelledCloud(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring)
+    return LabelledFrame(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring)
 
 
 def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
@@ -100,7 +100,7 @@ def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
     return augmentation.reach_m(float(corner)) if augmentation else float(corner)
 
 
-class Clouds:
+class TrainingFrames:
     """The samples of a data set as labeled clouds: kept in memory when told to, else read each time."""
 
     def __init__(self, dataset: Dataset, lidar: str | None, reach_m: float, max_frames: int | None) -> None:
@@ -108,17 +108,17 @@ class Clouds:
             raise InputError("training data", found="no samples", wanted="at least one", remedy="check the split")
         self.dataset, self.lidar, self.reach_m = dataset, lidar, reach_m
         self.num_frames = min(len(dataset), max_frames or len(dataset))
-        self.kept: list[LabelledCloud] | None = None
+        self.kept: list[LabelledFrame] | None = None
         self.shards: NDArray[np.int64] | None = None
         """`(num_frames,)`: file that holds each frame, for an order that reads file after file; None without."""
 
     def __len__(self) -> int:
         return self.num_frames
 
-    def __getitem__(self, index: int) -> LabelledCloud:
+    def __getitem__(self, index: int) -> LabelledFrame:
         if self.kept is not None:
             return self.kept[index]
-        return labelled_cloud(self.dataset[index], self.lidar, self.reach_m)
+        return labelled_frame(self.dataset[index], self.lidar, self.reach_m)
 
     def preload(self, track: Track = silent) -> None:
         """Reads everything once."""
@@ -126,10 +126,10 @@ class Clouds:
         self.kept = [self[index] for index in track(indices, "reading training frames", len(indices))]
 
 
-class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
+class Views(TorchDataset[tuple[LabelledFrame, Shown]]):
     """The clouds as one run sees them, by (epoch, index)."""
 
-    def __init__(self, clouds: Clouds, augmentation: Augmentation | None, seed: int) -> None:
+    def __init__(self, clouds: TrainingFrames, augmentation: Augmentation | None, seed: int) -> None:
         if augmentation is not None:
             augmentation.refuse_unless_ready(clouds.dataset.class_names)
         self.clouds, self.augmentation, self.seed = clouds, augmentation, seed
@@ -137,13 +137,13 @@ class Views(TorchDataset[tuple[LabelledCloud, Shown]]):
     def __len__(self) -> int:
         return len(self.clouds)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[LabelledCloud, Shown]:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[LabelledFrame, Shown]:
         epoch, index = place
         cloud = self.clouds[index]
         scene = Scene(cloud.points, cloud.boxes, cloud.ego_from_lidar, cloud.ring)
         _, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
         shown = Shown(index, variant_of(self.augmentation, epoch))
-        return LabelledCloud(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring), shown
+        return LabelledFrame(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring), shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ class Collate:
     min_points: int
     with_clouds: bool = True
 
-    def __call__(self, views: Sequence[tuple[LabelledCloud, Shown]]) -> Batch:
+    def __call__(self, views: Sequence[tuple[LabelledFrame, Shown]]) -> Batch:
         """One batch; labels of classes the student does not know are left out."""
         clouds = [view.points for view, _ in views]
         boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.grid, self.min_points)

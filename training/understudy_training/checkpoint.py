@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save
 from understudy.bundle.manifest import Contract
 from understudy.configuration import Config, content_hash, file_sha256, read_config, write_json, write_yaml
 from understudy.errors import InputError
-from understudy_training.batches import Clouds
+from understudy_training.batches import TrainingFrames
 from understudy_training.loop.launch import is_first_process
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe, read_recipe
 
 RECIPE, WEIGHTS, CONTRACT, RECORD = "recipe.yaml", "weights.safetensors", "contract.yaml", "run.json"
@@ -36,7 +36,7 @@ class DataRecord(Config):
     lidar: str | None = None
 
     @classmethod
-    def of(cls, clouds: Clouds) -> DataRecord:
+    def of(cls, clouds: TrainingFrames) -> DataRecord:
         """The record of the frames that a run is shown."""
         dataset = clouds.dataset
         return cls(
@@ -102,7 +102,7 @@ def write_beginning(folder: Path, recipe: Recipe, data: DataRecord) -> None:
     write_json(folder / DATA, data)
 
 
-def save_run(folder: Path, detector: PillarDetector, recipe: Recipe, record: RunRecord) -> RunRecord:
+def save_run(folder: Path, detector: BevDetector, recipe: Recipe, record: RunRecord) -> RunRecord:
     """Writes a run's folder; the record is completed with the hashes of what was written, and returned.
 
     Each file is written under another name and renamed; the weights come last, so a folder with weights is complete.
@@ -129,7 +129,7 @@ def _replace(path: Path, contents: bytes) -> None:
     unfinished.replace(path)
 
 
-def load_detector(run: Path) -> tuple[PillarDetector, Contract]:
+def load_detector(run: Path) -> tuple[BevDetector, Contract]:
     """The detector of a run, in evaluation mode, and its contract.
 
     Raises:
@@ -138,7 +138,7 @@ def load_detector(run: Path) -> tuple[PillarDetector, Contract]:
     if not (run / WEIGHTS).is_file():
         raise InputError(f"run {run}", found=f"no {WEIGHTS}", wanted="a finished run", remedy="understudy train")
     _refuse_damaged(run)
-    detector = PillarDetector(read_recipe(run / RECIPE).detector_config())
+    detector = BevDetector(read_recipe(run / RECIPE).detector_config())
     try:
         detector.load_state_dict(load_file(run / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:

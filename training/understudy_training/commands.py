@@ -45,7 +45,7 @@ def train(
     """Train a detector on labels alone: a teacher, or a student without one."""
     from understudy.datasets.opening import open_dataset
     from understudy_training.checkpoint import refuse_to_replace
-    from understudy_training.distillation.study import load_clouds
+    from understudy_training.distillation.study import load_frames
     from understudy_training.fitting import FitOptions, fit, use_threads
     from understudy_training.loop.launch import agreed, launch_of
     from understudy_training.loop.options import parse_interval, parse_strategy
@@ -57,7 +57,7 @@ def train(
     chosen = read_recipe(recipe).with_epochs(epochs)
     if not resume:
         refuse_to_replace(out)
-    clouds = load_clouds(chosen, open_dataset(data, split, chosen.data.classes), progress.bar)
+    clouds = load_frames(chosen, open_dataset(data, split, chosen.data.classes), progress.bar)
     options = FitOptions(
         seed=seed,
         devices=num_devices,

@@ -25,7 +25,7 @@ from understudy.onnx_rules import check_graph
 from understudy.pillars import group_points
 from understudy_training.checkpoint import WEIGHTS, load_detector, read_record
 from understudy_training.models.counting import detector_cost
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.graph import ExportSpec
 from understudy_training.torch_engine import TorchEngine
 
@@ -105,7 +105,7 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def export_detector(
-    detector: PillarDetector,
+    detector: BevDetector,
     contract: Contract,
     out: Path,
     fingerprints: Fingerprints | None = None,
@@ -196,12 +196,12 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _proven_half_parity(detector: PillarDetector, contract: Contract, path: Path) -> Parity:
+def _proven_half_parity(detector: BevDetector, contract: Contract, path: Path) -> Parity:
     return _proven_parity(detector, contract, path, _LARGEST_HALF_DEPARTURE, _SMALLEST_HALF_SHARE)
 
 
 def _proven_parity(
-    detector: PillarDetector, contract: Contract, path: Path, largest_departure: float, smallest_share: float
+    detector: BevDetector, contract: Contract, path: Path, largest_departure: float, smallest_share: float
 ) -> Parity:
     clouds = [made_up_cloud(contract.grid, size, np.random.default_rng(size)) for size in _CHECK_CLOUD_SIZES]
     with TorchEngine(detector, contract) as reference, OnnxRuntimeEngine(path) as candidate:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from understudy.errors import UnderstudyError
-from understudy_training.batches import Clouds, Views
+from understudy_training.batches import TrainingFrames, Views
 from understudy_training.checkpoint import (
     WEIGHTS,
     DataRecord,
@@ -37,7 +37,7 @@ from understudy_training.loop.task import DetectionTask, one_cycle
 from understudy_training.loop.trainer import deterministic_algorithms, make_trainer, quiet_lightning, usable_precision
 from understudy_training.models.config import LearnedPillarEncoder
 from understudy_training.models.counting import detector_cost
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import FOLDER, alone_in, begin, checkpoint_to_resume, identity_of
 from understudy_training.tracking.environment import environment_now, write_environment
@@ -67,13 +67,13 @@ class _Parts:
 
 def fit(
     recipe: Recipe,
-    clouds: Clouds,
+    clouds: TrainingFrames,
     folder: Path,
     options: FitOptions = DEFAULTS,
     *,
     teaching: Teaching | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> PillarDetector:
+) -> BevDetector:
     """Trains a detector from scratch and writes its run folder; in every process that trains, with equal arguments.
 
     Args:
@@ -107,7 +107,9 @@ def fit(
         return _trained(recipe, clouds, folder, options, teaching, checkpoint, say)
 
 
-def _begin(recipe: Recipe, clouds: Clouds, folder: Path, options: FitOptions, identity: dict[str, str] | None) -> None:
+def _begin(
+    recipe: Recipe, clouds: TrainingFrames, folder: Path, options: FitOptions, identity: dict[str, str] | None
+) -> None:
     """Writes what is known before the first step; with the identity of a run that begins anew."""
     if identity is not None:
         begin(folder, identity)
@@ -118,13 +120,13 @@ def _begin(recipe: Recipe, clouds: Clouds, folder: Path, options: FitOptions, id
 
 def _trained(
     recipe: Recipe,
-    clouds: Clouds,
+    clouds: TrainingFrames,
     folder: Path,
     options: FitOptions,
     teaching: Teaching | None,
     checkpoint: Path | None,
     say: Callable[[str], None],
-) -> PillarDetector:
+) -> BevDetector:
     cpu_s = time.process_time()
     detector = build_detector(recipe, options.seed)
     if options.num_processes > 1:
@@ -152,7 +154,7 @@ def _trainer(
     recipe: Recipe,
     folder: Path,
     options: FitOptions,
-    detector: PillarDetector,
+    detector: BevDetector,
     checkpoint: Path | None,
     say: Callable[[str], None],
 ) -> tuple[lightning.Trainer, _Parts]:
@@ -173,18 +175,18 @@ def _step_of(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
 
 
-def build_detector(recipe: Recipe, seed: int) -> PillarDetector:
+def build_detector(recipe: Recipe, seed: int) -> BevDetector:
     """A detector with the initial weights that `seed` decides, whatever else was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = PillarDetector(recipe.detector_config())
+        detector = BevDetector(recipe.detector_config())
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = recipe.schedule.batch_norm_momentum
     return detector
 
 
-def build_distiller(recipe: Recipe, detector: PillarDetector, teaching: Teaching | None, seed: int) -> Distiller | None:
+def build_distiller(recipe: Recipe, detector: BevDetector, teaching: Teaching | None, seed: int) -> Distiller | None:
     """The recipe's terms between the teacher and the detector; None without either."""
     if teaching is None or recipe.distillation is None:
         return None
@@ -193,7 +195,7 @@ def build_distiller(recipe: Recipe, detector: PillarDetector, teaching: Teaching
         return Distiller(recipe.distillation, teaching.widths, widths_of(detector), recipe.schedule.epochs)
 
 
-def widths_of(detector: PillarDetector) -> Widths:
+def widths_of(detector: BevDetector) -> Widths:
     """Channels of what the detector's features are compared by."""
     learned = isinstance(detector.config.encoder, LearnedPillarEncoder)
     pillar = detector.encoder.channels if learned else 0
@@ -207,11 +209,11 @@ def use_threads(threads: int | None, sharing: int = 1) -> None:
 
 def _record(
     recipe: Recipe,
-    clouds: Clouds,
+    clouds: TrainingFrames,
     options: FitOptions,
     teaching: Teaching | None,
     trainer: lightning.Trainer,
-    detector: PillarDetector,
+    detector: BevDetector,
 ) -> RunRecord:
     cost = detector_cost(detector)
     return RunRecord(

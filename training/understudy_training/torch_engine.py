@@ -19,7 +19,7 @@ from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check
 from understudy.engines.opening import OpenedModel
 from understudy.errors import EngineError
 from understudy_training.checkpoint import load_detector
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.graph import ExportSpec
 
 
@@ -35,7 +35,7 @@ class TorchEngine(DescribedEngine):
         EngineError: when threads is below 1.
     """
 
-    def __init__(self, detector: PillarDetector, contract: Contract, threads: int = 1) -> None:
+    def __init__(self, detector: BevDetector, contract: Contract, threads: int = 1) -> None:
         if threads < 1:
             raise EngineError("threads", found=threads, wanted="1 or more")
         self.contract = contract

@@ -33,7 +33,7 @@ def torch_engine(bundle: Bundle) -> Engine:
     sizes = pytest.importorskip("understudy_training.models.sizes")
     detectors = pytest.importorskip("understudy_training.models.detector")
     contract = tiny_contract()
-    detector = detectors.PillarDetector(sizes.detector_config("nano", contract.grid, contract.class_names))
+    detector = detectors.BevDetector(sizes.detector_config("nano", contract.grid, contract.class_names))
     return cast(Engine, torch_engines.TorchEngine(detector.eval(), contract))
 
 

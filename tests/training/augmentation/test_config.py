@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from understudy.configuration import write_yaml
 from understudy.errors import RecipeError
 from understudy_training.augmentation import Augmentation
-from understudy_training.batches import Clouds, reach_of
+from understudy_training.batches import TrainingFrames, reach_of
 from understudy_training.distillation.study import _facts
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import check_recipe, read_recipe
 from understudy_training.testing import GRID, MadeUpDataset, recipe_values
 
@@ -76,7 +76,7 @@ def test_answers_are_kept_apart_by_steps_and_by_the_objects_pasted(database, tmp
 
     other = tmp_path / "db"
     cut_objects(MadeUpDataset(3, seed=9), other)
-    clouds = Clouds(MadeUpDataset(2), None, 20.0, None)
+    clouds = TrainingFrames(MadeUpDataset(2), None, 20.0, None)
 
     def facts(*steps: dict) -> str:
         return str(sorted(_facts(recipe({"variants": 2, "steps": list(steps)}), clouds).items()))
@@ -95,7 +95,7 @@ def test_the_page_shows_a_recipe_that_is_one(monkeypatch):
     assert len(whole) == 1
     made = check_recipe(yaml.safe_load(whole[0]), "docs/augmentation.md")
     assert {step.kind for step in made.data.augmentation.steps} >= {"flip", "object_paste", "beam_drop", "fog"}
-    assert PillarDetector(made.detector_config()) is not None
+    assert BevDetector(made.detector_config()) is not None
     for block in blocks:
         if "schema_version" not in block:
             assert Augmentation.model_validate(yaml.safe_load(block)["augmentation"]).steps

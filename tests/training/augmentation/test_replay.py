@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.training.augmentation.made_up import same, street
 from understudy.errors import InputError
 from understudy_training.augmentation import Augmentation, Change, see
-from understudy_training.batches import Clouds, Collate, Shown, Views, reach_of
-from understudy_training.distillation.study import StudyOptions, StudyPaths, load_clouds, make_teacher
+from understudy_training.batches import Collate, Shown, TrainingFrames, Views, reach_of
+from understudy_training.distillation.study import StudyOptions, StudyPaths, load_frames, make_teacher
 from understudy_training.fitting import build_detector
 from understudy_training.recipe import check_recipe
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
@@ -89,7 +89,7 @@ def test_versions_repeat_for_every_seed_and_the_first_is_the_frame_itself(databa
 
 
 def views_of(augmentation: Augmentation) -> Views:
-    clouds = Clouds(MadeUpDataset(6), None, reach_of(GRID, augmentation), None)
+    clouds = TrainingFrames(MadeUpDataset(6), None, reach_of(GRID, augmentation), None)
     return Views(clouds, augmentation, seed=2)
 
 
@@ -160,7 +160,7 @@ def test_a_student_learns_from_a_teacher_that_saw_the_same_versions(database, tm
         ),
         "my.yaml",
     )
-    clouds = load_clouds(recipe, MadeUpDataset(4))
+    clouds = load_frames(recipe, MadeUpDataset(4))
     detector = build_detector(recipe, 0)
     paths = StudyPaths(data=tmp_path, teacher=tmp_path, out=tmp_path)
     cached = make_teacher(recipe, detector, clouds, paths, StudyOptions())

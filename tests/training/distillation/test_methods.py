@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from tests.training.distillation.test_study import CLASSES as ROAD_USERS
 from understudy.cli import build_app
 from understudy.errors import InputError
-from understudy_training.batches import Batch, Clouds, Collate, Views
+from understudy_training.batches import Batch, Collate, TrainingFrames, Views
 from understudy_training.checkpoint import load_detector
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.study import (
     StudyOptions,
     StudyPaths,
-    load_clouds,
+    load_frames,
     make_teacher,
     refuse_unless_comparable,
 )
@@ -26,7 +26,7 @@ from understudy_training.distillation.teacher_cache import CachedTeacher
 from understudy_training.distillation.terms.pointdistiller import PointDistillerTerm
 from understudy_training.fitting import Teaching, build_detector, fit, widths_of
 from understudy_training.ledger import read_ledger
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe, check_recipe
 from understudy_training.targets import make_targets
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
@@ -68,18 +68,18 @@ def recipe_of(terms: list[dict[str, object]] | None, **changes: object) -> Recip
     return check_recipe(recipe_values(**{"detector": learned(8, [2, 1, 2]), **taught, **changes}), "x")
 
 
-def big_teacher() -> PillarDetector:
+def big_teacher() -> BevDetector:
     return build_detector(check_recipe(recipe_values(detector=learned(16, [1, 2, 2])), "teacher"), 9)
 
 
-def batch_of(recipe: Recipe, clouds: Clouds, detector: PillarDetector, seed: int = 0) -> Batch:
+def batch_of(recipe: Recipe, clouds: TrainingFrames, detector: BevDetector, seed: int = 0) -> Batch:
     views = Views(clouds, recipe.data.augmentation, seed=seed)
     return Collate(detector.collate, CLASSES, GRID, 3)([views[3, index] for index in (2, 0)])
 
 
-def kept_teacher(recipe: Recipe, teacher: PillarDetector, folder: Path, *, shuffle: bool = False) -> CachedTeacher:
+def kept_teacher(recipe: Recipe, teacher: BevDetector, folder: Path, *, shuffle: bool = False) -> CachedTeacher:
     paths = StudyPaths(data=folder, teacher=folder, out=folder)
-    clouds = load_clouds(recipe, MadeUpDataset(4))
+    clouds = load_frames(recipe, MadeUpDataset(4))
     cached = make_teacher(recipe, teacher, clouds, paths, StudyOptions(teacher_shuffle=shuffle))
     assert isinstance(cached, CachedTeacher)
     return cached
@@ -89,7 +89,7 @@ def test_what_is_kept_is_what_a_live_teacher_says_of_the_replayed_version(tmp_pa
     recipe = recipe_of([*BASELINES, *GRAPHS])
     cached = kept_teacher(recipe, big_teacher(), tmp_path)
     assert len(list(tmp_path.rglob("*.npz"))) == 4 * 2
-    batch = batch_of(recipe, load_clouds(recipe, MadeUpDataset(4)), build_detector(recipe, 0), seed=11)
+    batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), build_detector(recipe, 0), seed=11)
     assert {shown.version for shown in batch.shown} == {1}
     kept, live = cached(batch).named(), cached.live(batch).named()
     assert kept.keys() == live.keys()
@@ -127,7 +127,7 @@ def test_only_what_a_term_asks_for_is_kept(tmp_path, term, names):
 def test_a_twin_of_the_teacher_has_its_pillars():
     recipe = recipe_of(GRAPHS[:1], detector=learned(16, [1, 2, 2]))
     teacher = big_teacher().eval()
-    batch = batch_of(recipe, load_clouds(recipe, MadeUpDataset(4)), teacher)
+    batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), teacher)
     outputs = teacher(batch.inputs)
     own = answers_of(outputs, batch.boxes, GRID, recipe.distillation.asked)
     said = answers_of(outputs, batch.boxes, GRID, recipe.distillation.asked, batch.inputs)
@@ -146,7 +146,7 @@ def test_graph_layers_learn_and_pillars_leave_the_backbone_alone(tmp_path):
     recipe = recipe_of(GRAPHS[:1])
     student, teacher = build_detector(recipe, 0), big_teacher()
     distiller = Distiller(recipe.distillation, widths_of(teacher), widths_of(student), 2)
-    batch = batch_of(recipe, load_clouds(recipe, MadeUpDataset(4)), student)
+    batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), student)
     said = kept_teacher(recipe, teacher, tmp_path)(batch)
     own = answers_of(student(batch.inputs), batch.boxes, GRID, distiller.asked)
     targets = make_targets(batch.boxes, GRID, 2, 2, overlap=0.1, min_radius=2)
@@ -163,8 +163,8 @@ def test_all_methods_at_once_leave_no_trace_in_the_student(tmp_path, shuffle):
     recipe = recipe_of([*BASELINES, *GRAPHS])
     teacher = big_teacher()
     cached = kept_teacher(recipe, teacher, tmp_path / "answers", shuffle=shuffle)
-    fit(recipe, load_clouds(recipe, MadeUpDataset(4)), tmp_path / "s", teaching=Teaching(cached, widths_of(teacher)))
-    fit(recipe_of(None), load_clouds(recipe, MadeUpDataset(4)), tmp_path / "control")
+    fit(recipe, load_frames(recipe, MadeUpDataset(4)), tmp_path / "s", teaching=Teaching(cached, widths_of(teacher)))
+    fit(recipe_of(None), load_frames(recipe, MadeUpDataset(4)), tmp_path / "control")
     student, control = (load_detector(tmp_path / name)[0].state_dict() for name in ("s", "control"))
     assert {name: value.shape for name, value in student.items()} == {
         name: value.shape for name, value in control.items()

@@ -19,7 +19,7 @@ from understudy_training.distillation.study import (
     StudyOptions,
     StudyPaths,
     evaluate_run,
-    load_clouds,
+    load_frames,
     refuse_unless_comparable,
     study,
 )
@@ -104,7 +104,7 @@ def test_distill_trains_pairs_and_writes_the_ledger(data, teacher, tmp_path):
 def test_the_recipes_class_map_reaches_training_and_evaluation(data, teacher, tmp_path):
     road_users = {"class_names": CLASSES[::-1], "of": {"pedestrian": "pedestrian", "truck": "car"}}
     mapped = recipe(data={"classes": road_users}, distillation=TERMS, schedule={"epochs": 1})
-    clouds = load_clouds(mapped, open_dataset(data, "train", mapped.data.classes))
+    clouds = load_frames(mapped, open_dataset(data, "train", mapped.data.classes))
     assert clouds[0].boxes.class_names == tuple(CLASSES[::-1])
     paths = StudyPaths(teacher, data, tmp_path / "out")
     evaluation = evaluate_run(teacher, mapped, paths)
@@ -116,7 +116,7 @@ def test_the_recipes_class_map_reaches_training_and_evaluation(data, teacher, tm
 def test_the_recipes_sweeps_reach_training_and_evaluation(data, teacher, tmp_path):
     swept = recipe(data={"sweeps": 2}, schedule={"epochs": 1})
     dataset = open_dataset(data, "train")
-    clouds, plain = load_clouds(swept, dataset), load_clouds(recipe(), dataset)
+    clouds, plain = load_frames(swept, dataset), load_frames(recipe(), dataset)
     sizes = [len(clouds[index].points) / len(plain[index].points) for index in range(3)]
     assert sizes[0] == 1
     np.testing.assert_allclose(sizes[1:], 2, atol=0.1)
@@ -149,7 +149,7 @@ def test_a_class_that_the_data_lack_is_refused(data):
     official = recipe(data={"classes": {"class_names": ["car", "truck"], "of": {}}})
     message = r"detector\.class_names: found pedestrian, cyclist, wanted among car, truck; .*data\.classes"
     with pytest.raises(InputError, match=message):
-        load_clouds(official, open_dataset(data, "train", official.data.classes))
+        load_frames(official, open_dataset(data, "train", official.data.classes))
 
 
 @pytest.mark.slow

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from understudy.bundle.manifest import Grid
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.sizes import Size, detector_config
 
-Build = Callable[..., PillarDetector]
+Build = Callable[..., BevDetector]
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +32,10 @@ def small_grid() -> Grid:
 def build(small_grid: Grid) -> Build:
     """A seeded detector of a size on the small grid."""
 
-    def make(size: Size, **options: object) -> PillarDetector:
+    def make(size: Size, **options: object) -> BevDetector:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return PillarDetector(detector_config(size, small_grid, ("car", "pedestrian"), **options))
+            return BevDetector(detector_config(size, small_grid, ("car", "pedestrian"), **options))
 
     return make
 

@@ -11,7 +11,7 @@ from understudy.bundle.manifest import Grid, PillarsInput, PointsInput
 from understudy.errors import RecipeError
 from understudy_training.models.config import Backbone, DetectorConfig
 from understudy_training.models.counting import Cost, count_macs, detector_cost
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.models.sizes import DESIGN_GRID, GMAC_LIMITS, Size, detector_config
 
 CLASSES = ("car", "truck", "pedestrian", "cyclist")
@@ -19,7 +19,7 @@ DEMO_GRID = Grid(x_range_m=(-25.6, 25.6), y_range_m=(-25.6, 25.6), z_range_m=(-1
 
 
 def cost(size: Size, grid: Grid = DESIGN_GRID, **options: int) -> Cost:
-    return detector_cost(PillarDetector(detector_config(size, grid, CLASSES, **options)))
+    return detector_cost(BevDetector(detector_config(size, grid, CLASSES, **options)))
 
 
 def test_the_design_grid_is_the_one_of_the_limits() -> None:
@@ -47,7 +47,7 @@ def test_counts_groups_and_every_call_of_a_shared_layer() -> None:
 
 
 def test_counting_leaves_the_detector_alone() -> None:
-    detector = PillarDetector(detector_config("nano", DEMO_GRID, CLASSES)).train()
+    detector = BevDetector(detector_config("nano", DEMO_GRID, CLASSES)).train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     detector_cost(detector)
     assert detector.training

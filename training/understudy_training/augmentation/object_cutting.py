@@ -15,7 +15,7 @@ from understudy.errors import InputError
 from understudy.progress import Track, silent
 from understudy_training.augmentation.membership import members
 from understudy_training.augmentation.object_database import CARD, Crop, DatabaseCard, ShardCard
-from understudy_training.batches import LabelledCloud, labelled_cloud
+from understudy_training.batches import LabelledFrame, labelled_frame
 
 POINTS_PER_SHARD = 4_000_000
 """64 MB of points; a shard is read whole."""
@@ -85,14 +85,14 @@ def _write_database(
 
 def _cuts(dataset: Dataset, lidar: str | None, min_points: int, track: Track) -> Iterator[_Cut]:
     for index in track(range(len(dataset)), "cutting out objects", len(dataset)):
-        cloud = labelled_cloud(dataset[index], lidar, np.inf)
+        cloud = labelled_frame(dataset[index], lidar, np.inf)
         for row, inside in enumerate(members(cloud.boxes, cloud.points)):
             if len(inside) >= min_points:
                 beams = np.full(len(inside), -1, np.int16) if cloud.ring is None else cloud.ring[inside]
                 yield _Cut(cloud.boxes.class_names[cloud.boxes.labels[row]], _crop(cloud, row, inside, beams))
 
 
-def _crop(cloud: LabelledCloud, row: int, inside: np.ndarray[tuple[int], np.dtype[np.intp]], ring: np.ndarray) -> Crop:
+def _crop(cloud: LabelledFrame, row: int, inside: np.ndarray[tuple[int], np.dtype[np.intp]], ring: np.ndarray) -> Crop:
     velocities = cloud.boxes.velocities_mps
     velocity = np.zeros(2, np.float32) if velocities is None else np.nan_to_num(velocities[row])
     lidar_m = cloud.ego_from_lidar.translation_m

@@ -6,7 +6,7 @@ import numpy as np
 
 from understudy.datasets.dataset import Sample
 from understudy_training.augmentation.scene import Scene
-from understudy_training.batches import labelled_cloud
+from understudy_training.batches import labelled_frame
 
 
 def scene_of(
@@ -18,7 +18,7 @@ def scene_of(
         InputError: when the sample has no labels or no such cloud.
         GeometryError: when the rig has several LiDARs and none was named.
     """
-    cloud = labelled_cloud(sample, lidar, reach_m)
+    cloud = labelled_frame(sample, lidar, reach_m)
     taken = [name for name in cameras if name in sample.frame.images]
     images = {name: sample.frame.images[name].pixels for name in taken}
     by_name = {name: sample.rig.cameras[name] for name in taken}

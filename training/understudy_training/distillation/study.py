@@ -21,7 +21,7 @@ from understudy.datasets.sweeps import with_sweeps
 from understudy.errors import InputError
 from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
-from understudy_training.batches import Clouds, Collate, Views, reach_of
+from understudy_training.batches import Collate, TrainingFrames, Views, reach_of
 from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
 from understudy_training.distillation.answers import Asked
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
@@ -31,7 +31,7 @@ from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
 from understudy_training.loop.order import shards_of
 from understudy_training.models.config import Encoder, LearnedPillarEncoder
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
@@ -127,7 +127,7 @@ def study(
     dataset = open_dataset(paths.data, paths.split, recipe.data.classes)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
     refuse_unless_new_or_resumed(jobs, swept.fingerprint)
-    teacher = make_teacher(recipe, detector, load_clouds(recipe, dataset), paths, options, track)
+    teacher = make_teacher(recipe, detector, load_frames(recipe, dataset), paths, options, track)
     if isinstance(teacher, CachedTeacher):
         say(teacher.summary())
     evaluation = evaluate_run(paths.teacher, recipe, paths, track)
@@ -144,7 +144,7 @@ def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
         say(f"  {job.folder}: finished before")
         return job
     use_threads(job.threads)
-    clouds = load_clouds(job.recipe, open_dataset(job.paths.data, job.paths.split, job.recipe.data.classes))
+    clouds = load_frames(job.recipe, open_dataset(job.paths.data, job.paths.split, job.recipe.data.classes))
     teaching = _teaching(job, clouds) if job.role == "student" else None
     resume = job.options.resume and was_begun(job.folder)
     options = FitOptions(job.seed, resume=resume, bars=job.options.bars, checkpoint_every=job.options.checkpoint_every)
@@ -192,7 +192,7 @@ def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = si
         return evaluate_model(opened, dataset, subject=run.name, lidar=recipe.data.lidar, track=track)
 
 
-def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clouds:
+def load_frames(recipe: Recipe, dataset: Dataset, track: Track = silent) -> TrainingFrames:
     """The frames a recipe trains on, in memory when it says so.
 
     Raises:
@@ -201,7 +201,7 @@ def load_clouds(recipe: Recipe, dataset: Dataset, track: Track = silent) -> Clou
     refuse_strange_classes(recipe, dataset)
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
-    clouds = Clouds(swept, recipe.data.lidar, reach_m, recipe.data.max_frames)
+    clouds = TrainingFrames(swept, recipe.data.lidar, reach_m, recipe.data.max_frames)
     clouds.shards = shards_of(dataset, len(clouds))
     if recipe.data.preload:
         clouds.preload(track)
@@ -242,7 +242,7 @@ def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed
     return ledger.add(name, role, evaluation, facts_of_run(read_record(run), run), seed)
 
 
-def _teaching(job: Job, clouds: Clouds) -> Teaching:
+def _teaching(job: Job, clouds: TrainingFrames) -> Teaching:
     detector, _ = load_detector(job.paths.teacher)
     teacher = make_teacher(job.recipe, detector, clouds, job.paths, job.options)
     weights = read_record(job.paths.teacher).weights
@@ -251,8 +251,8 @@ def _teaching(job: Job, clouds: Clouds) -> Teaching:
 
 def make_teacher(
     recipe: Recipe,
-    detector: PillarDetector,
-    clouds: Clouds,
+    detector: BevDetector,
+    clouds: TrainingFrames,
     paths: StudyPaths,
     options: StudyOptions,
     track: Track = silent,
@@ -277,7 +277,7 @@ def make_teacher(
 
 
 def ask_about_everything(
-    cached: CachedTeacher, recipe: Recipe, clouds: Clouds, versions: int, track: Track = silent
+    cached: CachedTeacher, recipe: Recipe, clouds: TrainingFrames, versions: int, track: Track = silent
 ) -> None:
     """Fills the teacher's answers, so that no later epoch waits for the teacher."""
     views = Views(clouds, recipe.data.augmentation, seed=0)
@@ -289,7 +289,7 @@ def ask_about_everything(
         cached.remember(collate([views[place] for place in batch]))
 
 
-def refuse_unless_comparable(recipe: Recipe, teacher: PillarDetector, sweeps: int = 1) -> None:
+def refuse_unless_comparable(recipe: Recipe, teacher: BevDetector, sweeps: int = 1) -> None:
     """Raises InputError unless the teacher's output maps lie on the student's, class by class, and it saw such clouds.
 
     Args:
@@ -350,7 +350,7 @@ def _num_versions(recipe: Recipe) -> int | None:
     return recipe.data.augmentation.variants if recipe.data.augmentation is not None else 1
 
 
-def _facts(recipe: Recipe, clouds: Clouds) -> dict[str, str]:
+def _facts(recipe: Recipe, clouds: TrainingFrames) -> dict[str, str]:
     """Everything besides the weights that decides what the teacher is asked."""
     augmentation = recipe.data.augmentation
     objects = augmentation.sources() if augmentation is not None else {}

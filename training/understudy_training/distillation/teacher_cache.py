@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from understudy_training.batches import Batch, Shown
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.asking import answers_of
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 
 _BY_BOX = ("low", "high", "valid")
 _BY_PILLAR = {"pillars": 0, "pillar_points": 0, "pillar_cells": -1}
@@ -34,7 +34,7 @@ class Teacher(Protocol):
 class LiveTeacher:
     """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
 
-    def __init__(self, detector: PillarDetector, asked: tuple[Asked, ...], *, bf16: bool = False) -> None:
+    def __init__(self, detector: BevDetector, asked: tuple[Asked, ...], *, bf16: bool = False) -> None:
         self.detector = detector.eval().requires_grad_(False)
         self.asked = asked
         self.bf16 = bf16

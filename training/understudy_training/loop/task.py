@@ -19,7 +19,7 @@ from understudy_training.loop import ranks
 from understudy_training.loop.loading import Part, StepLoader
 from understudy_training.loop.order import StepSampler, divide
 from understudy_training.losses import detection_counts, detection_loss
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
 from understudy_training.targets import Targets, make_targets
 
@@ -42,7 +42,7 @@ class DetectionTask(lightning.LightningModule):
 
     def __init__(
         self,
-        detector: PillarDetector,
+        detector: BevDetector,
         recipe: Recipe,
         views: Views,
         distiller: Distiller | None,

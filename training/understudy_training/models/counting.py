@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy_training.models.config import LearnedPillarEncoder
-from understudy_training.models.detector import PillarDetector
+from understudy_training.models.detector import BevDetector
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def count_macs(module: nn.Module, *example: Tensor) -> int:
     return total
 
 
-def detector_cost(detector: PillarDetector) -> Cost:
+def detector_cost(detector: BevDetector) -> Cost:
     """Cost of a detector on its own grid; learned pillars are counted with every pillar and point slot full."""
     parameters = sum(parameter.numel() for parameter in detector.parameters())
     shapes = copy.deepcopy(detector).to("meta").eval()
@@ -63,7 +63,7 @@ def detector_cost(detector: PillarDetector) -> Cost:
 class _Dense(nn.Module):
     """The part behind the encoder, as a module."""
 
-    def __init__(self, detector: PillarDetector) -> None:
+    def __init__(self, detector: BevDetector) -> None:
         super().__init__()
         self.detector = detector
 

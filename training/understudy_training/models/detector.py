@@ -38,7 +38,7 @@ class DetectorOutputs:
     encoded: Tensor
 
 
-class PillarDetector(nn.Module):
+class BevDetector(nn.Module):
     """A detector of the family; teacher and students differ in their configuration only."""
 
     def __init__(self, config: DetectorConfig) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from understudy_training.models.encoders import OccupancyMap, PillarFeatureNet
 
 if TYPE_CHECKING:
-    from understudy_training.models.detector import PillarDetector
+    from understudy_training.models.detector import BevDetector
 
 OUTPUT_NAMES = ("boxes", "scores", "labels")
 _EXAMPLE_LENGTH = 1000
@@ -41,7 +41,7 @@ class ExportSpec:
 class BoxesFromPoints(nn.Module):
     """Raw points of one sensor to boxes in ego."""
 
-    def __init__(self, detector: PillarDetector) -> None:
+    def __init__(self, detector: BevDetector) -> None:
         super().__init__()
         self.detector = detector
 
@@ -64,7 +64,7 @@ class BoxesFromPoints(nn.Module):
 class BoxesFromPillars(nn.Module):
     """Points that the host has moved to ego and grouped, to boxes in ego."""
 
-    def __init__(self, detector: PillarDetector) -> None:
+    def __init__(self, detector: BevDetector) -> None:
         super().__init__()
         self.detector = detector
 
@@ -75,14 +75,14 @@ class BoxesFromPillars(nn.Module):
         return _boxes_of_map(self.detector, encoder.map_from_pillars(pillars, num_points, cells))
 
 
-def _boxes_of_map(detector: PillarDetector, bev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _boxes_of_map(detector: BevDetector, bev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The dense part in its own precision; coordinates, before it and behind it, stay float32."""
     dense = next(detector.backbone.parameters()).dtype
     found = detector.decode(detector.from_map(bev.to(dense)))
     return found.boxes[0], found.scores[0], found.labels[0]
 
 
-def export_spec_of(detector: PillarDetector, *, half: bool = False) -> ExportSpec:
+def export_spec_of(detector: BevDetector, *, half: bool = False) -> ExportSpec:
     """The cut at raw points for an occupancy encoder, at grouped points for learned pillars.
 
     The specification holds a copy of the detector, on the CPU in float32 and in evaluation mode.
