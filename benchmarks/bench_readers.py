@@ -121,7 +121,7 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     """What training reads: views of labeled clouds, augmented and collated for the nano student."""
     from torch.utils.data import DataLoader
 
-    from understudy_training.batches import Clouds, Collate, Views, reach_of
+    from understudy_training.batches import TrainingFrames, Collate, Views, reach_of
     from understudy_training.models.detector import BevDetector
     from understudy_training.recipe import read_recipe
 
@@ -129,7 +129,7 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     config = recipe.detector_config()
     detector = BevDetector(config)
     lidar = next(iter(dataset[0].rig.lidars))
-    clouds = Clouds(dataset, lidar, reach_of(config.grid, recipe.data.augmentation), None)
+    clouds = TrainingFrames(dataset, lidar, reach_of(config.grid, recipe.data.augmentation), None)
     collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points, with_clouds=False)
     places = [(epoch, index) for epoch in range(-(-num_frames // len(dataset))) for index in range(len(dataset))]
     batches = [places[first : first + BATCH] for first in range(0, num_frames, BATCH)]
