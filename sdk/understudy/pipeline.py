@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
 from understudy.bundle.bundle import open_bundle
-from understudy.bundle.manifest import Contract, PillarsInput, Precision, Tensor
+from understudy.bundle.manifest import Contract, Precision, Tensor
 from understudy.bundle.signature import refuse_unless_signature
 from understudy.closing import Closing
 from understudy.engines.engine import Arrays, Engine
 from understudy.engines.opening import Runtime, open_engine
 from understudy.errors import EngineError, FrameError, GeometryError, UnderstudyError
-from understudy.frame import Frame, PointCloud
-from understudy.pillars import group_points
-from understudy.plausibility import Scratch, refuse_impossible_cloud, refuse_impossible_mounting
-from understudy.rig import Lidar, Rig
+from understudy.feeding import CloudFeeder, Feeds, PicturesFeeder
+from understudy.frame import Frame
+from understudy.rig import Rig
 
-Feeds = dict[str, NDArray[Any]]
+__all__ = ["Feeds", "Pipeline", "open_pipeline"]
 
 
 class Pipeline(Closing):
@@ -38,8 +34,8 @@ class Pipeline(Closing):
         sweeps: how many sweeps the clouds hold that it will be given; more than one only from who accumulates them.
 
     Raises:
-        GeometryError: when the rig has no such LiDAR, it sits where no LiDAR sits, or the student wants another number
-            of sweeps.
+        GeometryError: when the rig lacks the LiDAR or the cameras, the LiDAR sits where none sits, or the student wants
+            another number of sweeps.
         BundleError: when the engine's tensors are not those of the contract.
     """
 
@@ -52,12 +48,10 @@ class Pipeline(Closing):
         self.engine = engine
         self.rig = rig
         self._lidar_asked, self._sweeps = lidar, sweeps
-        self.lidar, sensor = rig.lidar(lidar)
-        refuse_impossible_mounting(rig, self.lidar, sensor)
-        self._frame_id = sensor.frame_id
-        self._intensity_scale = sensor.intensity_scale if contract.input.uses_intensity else None
-        self._feeds = _feeder(contract, sensor)
-        self._scratch = Scratch()
+        self._cloud = CloudFeeder(contract, rig, lidar) if contract.sees_points else None
+        self.lidar = self._cloud.lidar if self._cloud is not None else ""
+        """Name of the LiDAR; empty for a student that sees pictures alone."""
+        self._pictures = _pictures_feeder(contract, rig)
         self._thresholds = np.array([entry.score_threshold for entry in contract.classes], np.float32)
         self._class_names = contract.class_names
 
@@ -70,14 +64,15 @@ class Pipeline(Closing):
         """
         return self.boxes(self.engine(self.prepare(frame)))
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras whose pictures the student takes, in its order."""
+        return () if self._pictures is None else tuple(self._pictures.cameras)
+
     def prepare(self, frame: Frame) -> Feeds:
-        """The engine's inputs; raw points are passed on without a copy."""
-        cloud = frame.clouds.get(self.lidar)
-        if cloud is None:
-            seen = ", ".join(frame.clouds) or "no cloud"
-            raise FrameError("frame", found=seen, wanted=f"a cloud of {self.lidar}")
-        self._refuse_unusable(cloud)
-        return self._feeds(cloud)
+        """The engine's inputs; raw points are passed on without a copy, cameras that did not deliver are masked."""
+        cloud = {} if self._cloud is None else self._cloud(frame)
+        return cloud if self._pictures is None else cloud | self._pictures(frame)
 
     def boxes(self, outputs: Arrays) -> Boxes:
         """Rows of the outputs at or above their class's threshold, by descending score, ties in the graph's order.
@@ -106,22 +101,6 @@ class Pipeline(Closing):
     def close(self) -> None:
         """Closes the engine."""
         self.engine.close()
-
-    def _refuse_unusable(self, cloud: PointCloud) -> None:
-        if cloud.frame_id and self._frame_id and cloud.frame_id != self._frame_id:
-            raise GeometryError(
-                f"cloud of {self.lidar}: frame_id",
-                found=cloud.frame_id,
-                wanted=self._frame_id,
-                remedy="correct the topic or the rig's frame_id",
-            )
-        if not 0 < len(cloud) <= self.contract.input.max_points:
-            raise FrameError(
-                f"cloud of {self.lidar}",
-                found=f"{len(cloud)} points",
-                wanted=f"1 to {self.contract.input.max_points} (max_points of the student)",
-            )
-        refuse_impossible_cloud(cloud, self.lidar, self._intensity_scale, self._scratch)
 
 
 def open_pipeline(
@@ -171,42 +150,7 @@ def _refuse_other_signature(contract: Contract, engine: Engine) -> None:
     refuse_unless_signature(contract, inputs, outputs, engine.description)
 
 
-def _feeder(contract: Contract, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
-    if isinstance(contract.input, PillarsInput):
-        return _pillars_feeder(contract, contract.input, lidar)
-    return _points_feeder(lidar)
-
-
-def _points_feeder(lidar: Lidar) -> Callable[[PointCloud], Feeds]:
-    ego_from_sensor = _ego_from_sensor(lidar)
-    intensity_factor = np.array([1.0 / lidar.intensity_scale], np.float32)
-
-    def feeds(cloud: PointCloud) -> Feeds:
-        return {"points": cloud.points, "ego_from_sensor": ego_from_sensor, "intensity_factor": intensity_factor}
-
-    return feeds
-
-
-def _pillars_feeder(contract: Contract, pillars_input: PillarsInput, lidar: Lidar) -> Callable[[PointCloud], Feeds]:
-    ego_from_sensor = _ego_from_sensor(lidar)
-    intensity_factor = np.float32(1.0 / lidar.intensity_scale)
-    room = np.empty((pillars_input.max_points, 4), np.float32)
-
-    def feeds(cloud: PointCloud) -> Feeds:
-        points_ego = room[: len(cloud)]
-        np.matmul(cloud.points[:, :3], ego_from_sensor[:, :3].T, out=points_ego[:, :3])
-        points_ego[:, :3] += ego_from_sensor[:, 3]
-        np.multiply(cloud.points[:, 3], intensity_factor, out=points_ego[:, 3])
-        np.clip(points_ego[:, 3], 0.0, 1.0, out=points_ego[:, 3])
-        np.nan_to_num(points_ego[:, 3], copy=False, nan=0.0)
-        grouped = group_points(
-            points_ego, contract.grid, pillars_input.max_points_per_pillar, pillars_input.max_pillars
-        )
-        return {"pillars": grouped.points, "num_points": grouped.num_points, "cells": grouped.cells}
-
-    return feeds
-
-
-def _ego_from_sensor(lidar: Lidar) -> NDArray[np.float32]:
-    """`(3, 4)` float32."""
-    return np.ascontiguousarray(lidar.ego_from_sensor.pose().matrix[:3], dtype=np.float32)
+def _pictures_feeder(contract: Contract, rig: Rig) -> PicturesFeeder | None:
+    if contract.pictures is None:
+        return None
+    return PicturesFeeder(contract.pictures, contract.grid, rig, needed=not contract.sees_points)

@@ -102,9 +102,19 @@ def _grid(manifest: Manifest) -> str:
 
 def _input(manifest: Manifest) -> str:
     contract_input = manifest.input
+    if not manifest.sees_points:
+        return _pictures(manifest)
     intensity = "intensity used" if contract_input.uses_intensity else "intensity ignored"
     fields = ", ".join(contract_input.point_fields)
-    return f"{contract_input.kind}: {fields}; up to {contract_input.max_points} points; {intensity}"
+    points = f"{contract_input.kind}: {fields}; up to {contract_input.max_points} points; {intensity}"
+    return points if manifest.pictures is None else f"{points}; {_pictures(manifest)}"
+
+
+def _pictures(manifest: Manifest) -> str:
+    pictures = manifest.pictures
+    assert pictures is not None
+    names = f" ({', '.join(pictures.cameras)})" if pictures.cameras else ""
+    return f"{pictures.num_cameras} pictures of {pictures.width_px} x {pictures.height_px} px{names}"
 
 
 def _tensors(tensors: tuple[Tensor, ...]) -> str:

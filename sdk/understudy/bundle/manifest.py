@@ -6,8 +6,27 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, model_validator
 
+from understudy.bundle.inputs import ImagesInput, Pictures, PillarsInput, PointsInput
 from understudy.configuration import Config
 from understudy.errors import InputError
+
+__all__ = [
+    "Contract",
+    "DetectedClass",
+    "Fingerprints",
+    "Grid",
+    "ImagesInput",
+    "Manifest",
+    "Model",
+    "Pictures",
+    "PillarsInput",
+    "PointsInput",
+    "Precision",
+    "Sha256",
+    "Tensor",
+    "Tolerance",
+    "precision_named",
+]
 
 SCHEMA_VERSION = 1
 
@@ -66,26 +85,6 @@ class DetectedClass(Config):
     score_threshold: float = Field(ge=0, le=1)
 
 
-class PointsInput(Config):
-    """The graph takes raw points: `points (N, 4)`, `ego_from_sensor (3, 4)`, `intensity_factor (1,)`, all float32."""
-
-    kind: Literal["points"] = "points"
-    point_fields: tuple[str, ...] = ("x", "y", "z", "intensity")
-    uses_intensity: bool = False
-    max_points: int = Field(200_000, gt=0)
-
-
-class PillarsInput(Config):
-    """The graph takes grouped points: `pillars (V, P, 4)` float32 in ego, `num_points (V,)` and `cells (V,)` int32."""
-
-    kind: Literal["pillars"] = "pillars"
-    point_fields: tuple[str, ...] = ("x", "y", "z", "intensity")
-    uses_intensity: bool = True
-    max_points: int = Field(200_000, gt=0)
-    max_points_per_pillar: int = Field(20, gt=0)
-    max_pillars: int = Field(12_000, gt=0)
-
-
 class Tensor(Config):
     """An input or output of the graph; a string in the shape names a dimension that may vary."""
 
@@ -132,9 +131,25 @@ class Contract(Config):
     task: Literal["detection"] = "detection"
     classes: tuple[DetectedClass, ...] = Field(min_length=1)
     grid: Grid
-    input: Annotated[PointsInput | PillarsInput, Field(discriminator="kind")]
+    input: Annotated[PointsInput | PillarsInput | ImagesInput, Field(discriminator="kind")]
+    pictures: Pictures | None = None
+    """Pictures it takes, too; all it takes where the input's kind is images."""
     sweeps: int = Field(1, ge=1)
     """Sweeps that a cloud must hold, its own and those before it carried along by the ego's motion."""
+
+    @model_validator(mode="after")
+    def _sees_something(self) -> Contract:
+        if isinstance(self.input, ImagesInput) and self.pictures is None:
+            raise ValueError("input of kind images: pictures is missing")
+        stride = 1 if self.pictures is None else self.pictures.cell_stride
+        if self.grid.width % stride or self.grid.height % stride:
+            raise ValueError(f"pictures: cell_stride {stride} does not divide {self.grid.height} x {self.grid.width}")
+        return self
+
+    @property
+    def sees_points(self) -> bool:
+        """Whether a LiDAR is needed."""
+        return not isinstance(self.input, ImagesInput)
 
     @property
     def class_names(self) -> tuple[str, ...]:

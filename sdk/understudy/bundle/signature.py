@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from understudy.bundle.manifest import Contract, PointsInput, Tensor
+from understudy.bundle.manifest import Contract, ImagesInput, Pictures, PointsInput, Tensor
 from understudy.errors import BundleError
 
 POINT_FIELDS = ("x", "y", "z", "intensity")
@@ -23,12 +23,29 @@ _DETECTIONS = (
 
 def expected_inputs(contract: Contract) -> tuple[Tensor, ...]:
     """Inputs of a graph that keeps the contract; a string is a dimension that may vary or is the graph's choice."""
+    pictures = () if contract.pictures is None else _pictures(contract.pictures)
+    return (*_of_points(contract), *pictures)
+
+
+def _of_points(contract: Contract) -> tuple[Tensor, ...]:
+    if isinstance(contract.input, ImagesInput):
+        return ()
     if isinstance(contract.input, PointsInput):
         return _POINTS
     return (
         Tensor(name="pillars", dtype="float32", shape=("V", contract.input.max_points_per_pillar, 4)),
         Tensor(name="num_points", dtype="int32", shape=("V",)),
         Tensor(name="cells", dtype="int32", shape=("V",)),
+    )
+
+
+def _pictures(pictures: Pictures) -> tuple[Tensor, ...]:
+    number, slots = pictures.num_cameras, len(pictures.heights_m) * pictures.hits
+    return (
+        Tensor(name="images", dtype="uint8", shape=(number, pictures.height_px, pictures.width_px, 3)),
+        Tensor(name="camera_mask", dtype="float32", shape=(number,)),
+        Tensor(name="lift_pixels", dtype="int32", shape=(slots, "cells")),
+        Tensor(name="lift_depths", dtype="int32", shape=(slots, "cells")),
     )
 
 
@@ -41,7 +58,7 @@ def refuse_unless_signature(
     contract: Contract, inputs: Sequence[Tensor], outputs: Sequence[Tensor], source: str
 ) -> None:
     """Raises BundleError when a tensor is missing, unknown, or of another dtype or shape than the contract's kind."""
-    if contract.input.point_fields != POINT_FIELDS:
+    if contract.sees_points and contract.input.point_fields != POINT_FIELDS:
         raise BundleError(
             f"{source}: point_fields",
             found=", ".join(contract.input.point_fields),

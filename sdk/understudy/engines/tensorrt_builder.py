@@ -205,7 +205,7 @@ def _first_run_s(engine: TensorRtEngine, num_rows: int) -> float:
 def profile_of(bundle: Bundle) -> Profile:
     """Shapes of the inputs with a dimension that varies: one, a quarter of the most, and the most the student takes."""
     contract_input = bundle.manifest.input
-    largest = contract_input.max_points if contract_input.kind == "points" else contract_input.max_pillars
+    largest = contract_input.max_pillars if contract_input.kind == "pillars" else contract_input.max_points
     sizes = (1, max(1, largest // _USUAL_SHARE), largest)
     varying = [tensor for tensor in bundle.manifest.inputs if any(isinstance(size, str) for size in tensor.shape)]
     return {tensor.name: tuple(_filled(tensor.shape, size) for size in sizes) for tensor in varying}  # type: ignore[misc]

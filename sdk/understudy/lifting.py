@@ -1,0 +1,124 @@
+"""Where in which picture each place over the ground is seen: the look-up table that lifts image features.
+
+Lift-Splat-Shoot (Philion and Fidler 2020, arXiv 2008.05711) spreads each pixel's feature along its ray, weighted with a
+distribution over depth, and adds up what falls into a cell: a scatter with a sum, which no TensorRT builder takes. Read
+the other way, each place of the map looks up the pixels that see it and takes their features weighted with the
+probability of its own depth. The places and the cameras are fixed, so which rows to gather is a table that depends on
+the rig alone, and it goes into the graph as an input.
+
+A picture does not tell how far a thing is, only how large it seems for a focal length. So the network predicts depth as
+of a camera of its own focal length, and the table, which knows the real one, scales (as in Metric3D, arXiv 2307.10984).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.bundle.inputs import Pictures
+from understudy.bundle.manifest import Grid
+from understudy.network_pictures import network_camera
+from understudy.rig import Camera
+
+_TABLES_KEPT = 16
+
+
+@dataclass(frozen=True, eq=False)
+class LiftTable:
+    """Rows to gather, for `S = heights * hits` slots (the hits of the lowest height first) and `V` cells of the map.
+
+    Attributes:
+        pixels: `(S, V)` int32, row of the features of all pictures `(N * h * w, C)`; one past them where none.
+        depths: `(S, V)` int32, row of the depths of all pictures `(N * h * w * D,)`; one past them where none.
+    """
+
+    pixels: NDArray[np.int32]
+    depths: NDArray[np.int32]
+
+
+def lifted_size(grid: Grid, pictures: Pictures) -> tuple[int, int]:
+    """Rows (along y) and columns (along x) of the lifted map."""
+    return grid.height // pictures.cell_stride, grid.width // pictures.cell_stride
+
+
+@lru_cache(_TABLES_KEPT)
+def lift_table(cameras: tuple[Camera, ...], pictures: Pictures, grid: Grid) -> LiftTable:
+    """The table of some cameras; the last few are kept, because a rig's cameras stay what they are.
+
+    Args:
+        cameras: in the network's order, of the rig.
+        pictures: what the network takes.
+        grid: its grid in ego.
+    """
+    (rows, columns), (height, width) = lifted_size(grid, pictures), pictures.feature_size
+    places, num_bins = _places(grid, pictures), pictures.depth.count
+    nothing = len(cameras) * height * width
+    pixels = np.full((pictures.hits, len(places)), nothing, np.int64)
+    depths = np.full((pictures.hits, len(places)), nothing * num_bins, np.int64)
+    taken = np.zeros(len(places), np.int64)
+    for number, camera in enumerate(cameras):
+        cell, depth_bin = cells_and_bins(places, camera, pictures)
+        seen = np.flatnonzero((cell >= 0) & (depth_bin >= 0) & (taken < pictures.hits))
+        row = number * height * width + cell[seen]
+        pixels[taken[seen], seen] = row
+        depths[taken[seen], seen] = row * num_bins + depth_bin[seen]
+        taken[seen] += 1
+    return LiftTable(*(_by_slot(table, len(pictures.heights_m), rows * columns) for table in (pixels, depths)))
+
+
+def cells_and_bins(
+    places: NDArray[np.floating], camera: Camera, pictures: Pictures
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of `(P, 3)` places in ego: the cell of the picture's features (`row * w + column`) and the bin of depth; or -1.
+
+    Args:
+        places: in ego.
+        camera: of the rig.
+        pictures: what the network takes.
+    """
+    seen_by, stride = network_camera(camera, pictures.width_px, pictures.height_px), pictures.feature_stride
+    pixel, depth_m = seen_by.project(places)
+    inside = (pixel >= -0.5).all(axis=1) & (pixel < [pictures.width_px - 0.5, pictures.height_px - 0.5]).all(axis=1)
+    inside &= depth_m > 0
+    near = np.where(inside[:, None], pixel, 0.0)
+    column, row = ((near[:, axis] + 0.5) // stride for axis in (0, 1))
+    cell = np.where(inside, row * pictures.feature_size[1] + column, -1).astype(np.int64)
+    scaled_m = np.where(inside, depth_m * (pictures.focal_px / seen_by.fx_px), -1.0)
+    return cell, pictures.depth.bin_of(scaled_m)
+
+
+def depth_targets(points: NDArray[np.floating], cameras: Sequence[Camera], pictures: Pictures) -> NDArray[np.int16]:
+    """`(N, h, w)` bin of the nearest point that falls into each cell of the pictures' features, -1 where none does.
+
+    Args:
+        points: `(P, 3)` or more columns, in ego.
+        cameras: in the network's order.
+        pictures: what the network takes.
+    """
+    height, width = pictures.feature_size
+    bins = np.full((len(cameras), height * width), pictures.depth.count, np.int64)
+    for number, camera in enumerate(cameras):
+        cell, depth_bin = cells_and_bins(points[:, :3], camera, pictures)
+        seen = (cell >= 0) & (depth_bin >= 0)
+        np.minimum.at(bins[number], cell[seen], depth_bin[seen])
+    bins[bins == pictures.depth.count] = -1
+    return bins.reshape(len(cameras), height, width).astype(np.int16)
+
+
+def _places(grid: Grid, pictures: Pictures) -> NDArray[np.float64]:
+    """`(Z * V, 3)` middles of the lifted map's cells at each height, in ego."""
+    (rows, columns), step_m = lifted_size(grid, pictures), grid.cell_m * pictures.cell_stride
+    y = grid.y_range_m[0] + (np.arange(rows) + 0.5) * step_m
+    x = grid.x_range_m[0] + (np.arange(columns) + 0.5) * step_m
+    z, y, x = np.meshgrid(np.array(pictures.heights_m), y, x, indexing="ij")
+    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
+
+
+def _by_slot(table: NDArray[np.int64], num_heights: int, num_cells: int) -> NDArray[np.int32]:
+    """`(hits, Z * V)` to `(Z * hits, V)`."""
+    by_height = table.reshape(len(table), num_heights, num_cells).transpose(1, 0, 2)
+    return np.ascontiguousarray(by_height.reshape(-1, num_cells), dtype=np.int32)

@@ -1,0 +1,166 @@
+"""Pictures as a network takes them: undistorted, of its own size, from whatever camera the vehicle has."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.bundle.inputs import Pictures
+from understudy.errors import FrameError, GeometryError
+from understudy.frame import Image
+from understudy.rig import Camera, Rig
+from understudy.undistortion import undistort_map
+
+_CAMERAS_KEPT = 32
+_REDUCED_BELOW = 0.75
+"""Below this scale each pixel is the mean of four places, so that thin things do not vanish."""
+
+
+def chosen_cameras(rig: Rig, pictures: Pictures) -> tuple[str, ...]:
+    """Names of the cameras whose pictures a network takes, in its order.
+
+    Raises:
+        GeometryError: when the rig has neither cameras of the names the network was trained with nor exactly as many.
+    """
+    cameras = rig.cameras
+    if pictures.cameras and all(name in cameras for name in pictures.cameras):
+        return pictures.cameras
+    if len(cameras) == pictures.num_cameras:
+        return tuple(cameras)
+    named = f" called {', '.join(pictures.cameras)}, or" if pictures.cameras else ""
+    raise GeometryError(
+        f"rig {rig.name}: cameras",
+        found=", ".join(cameras) or "none",
+        wanted=f"{pictures.num_cameras}{named} that many in all",
+        remedy="name the rig's cameras so, or leave the others out of the rig",
+    )
+
+
+def network_camera(camera: Camera, width_px: int, height_px: int) -> Camera:
+    """The pinhole camera whose picture a network takes instead of a camera's own.
+
+    It looks the same way and shows all columns; of the rows, the lowest that fit, or black ones above where there are
+    too few. Pixel centers are whole numbers, as in `CameraInfo`.
+    """
+    scale = width_px / camera.width_px
+    top_px = camera.height_px * scale - height_px
+    return camera.model_copy(
+        update={
+            "width_px": width_px,
+            "height_px": height_px,
+            "fx_px": camera.fx_px * scale,
+            "fy_px": camera.fy_px * scale,
+            "cx_px": (camera.cx_px + 0.5) * scale - 0.5,
+            "cy_px": (camera.cy_px + 0.5) * scale - 0.5 - top_px,
+            "distortion": (),
+            "distortion_model": "plumb_bob",
+        }
+    )
+
+
+class PictureSampler:
+    """Makes a network's pictures from one camera's.
+
+    Args:
+        camera: the camera of the rig, with its distortion.
+        width_px: of the result.
+        height_px: of the result.
+    """
+
+    def __init__(self, camera: Camera, width_px: int, height_px: int) -> None:
+        self.camera = camera
+        self.size_px = (height_px, width_px)
+        self._places, self._black = _places(camera, width_px, height_px)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`(h, w, 3)` RGB of the camera to `(height_px, width_px, 3)`.
+
+        Raises:
+            FrameError: when the picture is not of the camera's size.
+        """
+        wanted = (self.camera.height_px, self.camera.width_px)
+        if pixels.shape[:2] != wanted:
+            found = f"{pixels.shape[1]} x {pixels.shape[0]} px"
+            raise FrameError("picture", found=found, wanted=f"{wanted[1]} x {wanted[0]} px, as in the rig")
+        taken = pixels.reshape(-1, 3).take(self._places, axis=0)
+        made = taken[0] if len(taken) == 1 else _mean_of_four(taken)
+        made[self._black] = 0
+        return made.reshape(*self.size_px, 3)
+
+
+@lru_cache(_CAMERAS_KEPT)
+def picture_sampler(camera: Camera, width_px: int, height_px: int) -> PictureSampler:
+    """The sampler of a camera; the last few are kept, because a rig's cameras stay what they are."""
+    return PictureSampler(camera, width_px, height_px)
+
+
+def network_images(
+    images: dict[str, NDArray[np.uint8]], cameras: dict[str, Camera], pictures: Pictures
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """`(N, H, W, 3)` pictures for a network and the `(N,)` mask of those that are there.
+
+    Args:
+        images: `(h, w, 3)` RGB by camera; one that did not deliver is absent.
+        cameras: the chosen cameras, in the network's order.
+        pictures: what the network takes.
+
+    Raises:
+        FrameError: when a picture is not of its camera's size.
+    """
+    made = np.zeros((len(cameras), pictures.height_px, pictures.width_px, 3), np.uint8)
+    mask = np.zeros(len(cameras), np.float32)
+    for number, (name, camera) in enumerate(cameras.items()):
+        pixels = images.get(name)
+        if pixels is not None:
+            made[number] = picture_sampler(camera, pictures.width_px, pictures.height_px)(pixels)
+            mask[number] = 1.0
+    return made, mask
+
+
+def refuse_other_picture(name: str, image: Image, camera: Camera) -> None:
+    """Raises GeometryError when a picture is not the rig's camera's, by frame id or size."""
+    found, wanted = (
+        f"{image.pixels.shape[1]} x {image.pixels.shape[0]} px",
+        f"{camera.width_px} x {camera.height_px} px",
+    )
+    if found != wanted:
+        remedy = "correct the topic or the rig; a resized picture has another camera matrix"
+        raise GeometryError(f"picture of {name}", found=found, wanted=wanted, remedy=remedy)
+    if image.frame_id and camera.frame_id and image.frame_id != camera.frame_id:
+        remedy = "correct the topic or the rig's frame_id"
+        raise GeometryError(f"picture of {name}: frame_id", found=image.frame_id, wanted=camera.frame_id, remedy=remedy)
+
+
+def _places(camera: Camera, width_px: int, height_px: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """`(T, H * W)` which pixels of the camera each pixel is made of, and `(H * W,)` those that lie outside."""
+    target = network_camera(camera, width_px, height_px)
+    finer = 2 if width_px < _REDUCED_BELOW * camera.width_px else 1
+    fine = target.model_copy(
+        update={
+            "width_px": finer * width_px,
+            "height_px": finer * height_px,
+            "fx_px": finer * target.fx_px,
+            "fy_px": finer * target.fy_px,
+            "cx_px": finer * (target.cx_px + 0.5) - 0.5,
+            "cy_px": finer * (target.cy_px + 0.5) - 0.5,
+        }
+    )
+    nearest = np.rint(undistort_map(camera, fine)).astype(np.int64)
+    column, row = nearest[..., 0], nearest[..., 1]
+    outside = (column < 0) | (column >= camera.width_px) | (row < 0) | (row >= camera.height_px)
+    place = np.where(outside, 0, row * camera.width_px + column).astype(np.int32)
+    by_tap = [(a, b) for a in range(finer) for b in range(finer)]
+    places = np.stack([place[a::finer, b::finer].ravel() for a, b in by_tap])
+    black = np.any([outside[a::finer, b::finer].ravel() for a, b in by_tap], axis=0)
+    return places, black
+
+
+def _mean_of_four(taken: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`(4, P, 3)` to `(P, 3)`, rounded."""
+    total = taken[0].astype(np.uint16)
+    for part in taken[1:]:
+        total += part
+    made: NDArray[np.uint8] = ((total + 2) >> 2).astype(np.uint8)
+    return made
