@@ -95,6 +95,24 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise _unreadable(path, error) from error
 
 
+def read_channel(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """A picture file of one channel, such as depths or classes, as `(H, W)` uint8 or uint16.
+
+    Raises:
+        InputError: when the file is missing, is not a whole picture or has several channels.
+    """
+    try:
+        with _opened(path.read_bytes()) as picture:
+            mode, values = picture.mode, np.asarray(picture)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+    if mode == "L":
+        return values.astype(np.uint8)
+    if mode in {"I;16", "I"} and values.ndim == 2:
+        return values.astype(np.uint16)
+    raise InputError(f"{path}", found=f"a picture of mode {mode}", wanted="one channel of 8 or 16 bit")
+
+
 def image_size_px(path: Path) -> tuple[int, int]:
     """Width and height from the file's header, without decoding.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from understudy.converters.class_maps import ClassChoice, chosen_map, identity
 from understudy.datasets.dataset import Place, Sample
 from understudy.datasets.files import BROKEN_ARRAYS, fingerprint
 from understudy.datasets.image_files import ImageFile, ImageFiles
-from understudy.errors import InputError, MissingSplit, UnderstudyError
+from understudy.datasets.pixel_truth import PixelTruthFile, PixelTruthFiles
+from understudy.errors import GeometryError, InputError, MissingSplit, UnderstudyError
 from understudy.frame import Frame, PointCloud
 from understudy.pose import Pose
 from understudy.rig import Rig, read_rig
@@ -25,7 +26,11 @@ from understudy.rig import Rig, read_rig
 SCHEMA_VERSION = 1
 DESCRIPTION_FILE = "dataset.yaml"
 RIG_FILE = "rig.yaml"
-LIDAR, CAMERA = "lidar", "camera"
+LIDAR = "lidar"
+_CAMERA = "camera"
+DEPTH: Final = "depth"
+CLASSES: Final = "classes"
+"""What is true of each pixel."""
 ARRAYS = {
     "points": ("float32", 2),
     "time_offset_s": ("float32", 1),
@@ -70,17 +75,17 @@ class _Numbered:
 
 
 class ScenesDataset:
-    """Generated driving scenes: one LiDAR, at most one camera, complete labels.
+    """Generated driving scenes: one LiDAR, any number of cameras, complete labels.
 
     Args:
         path: the data set's folder.
         split: "train", "val", or None for all drives.
-        images: offer the camera's pictures; each is read and decoded only when looked at.
+        images: offer the cameras' pictures; each is read and decoded only when looked at.
         classes: which of the data set's classes count and as what; None takes them as they are.
 
     Raises:
         InputError: when the folder, its description or its rig is missing or not what this version reads.
-        GeometryError: when the rig is wrong or lacks the LiDAR.
+        GeometryError: when the rig is wrong, lacks the LiDAR, or has a camera whose name does not begin with "camera".
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class ScenesDataset:
         self._class_map = own if classes is None else chosen_map("scenes", classes)
         self.rig: Rig = read_rig(self.path / RIG_FILE)
         _, self._lidar = self.rig.lidar(LIDAR)
+        _refuse_strange_cameras(self.rig)
         self.drives = tuple(drive for drive in self.description.drives if split in {None, drive.split})
         if not self.drives:
             splits = sorted({drive.split for drive in self.description.drives})
@@ -112,7 +118,8 @@ class ScenesDataset:
             InputError: when a frame's file is missing.
         """
         descriptions = (self.path / DESCRIPTION_FILE, self.path / RIG_FILE)
-        pictures = [picture for drive in self.drives for picture in self._picture_folder(drive).glob("*.jpg")]
+        folders = [self._drive_folder(drive) / camera for drive in self.drives for camera in self.rig.cameras]
+        pictures = [picture for folder in folders for picture in folder.glob("*.jpg")]
         return fingerprint(self.path, [*map(self._frame_file, self._places), *pictures], descriptions)
 
     def __len__(self) -> int:
@@ -138,6 +145,26 @@ class ScenesDataset:
             raise
         except UnderstudyError as error:
             raise InputError(f"{file}", found=str(error), remedy="make the data set anew") from error
+
+    def pixel_truth(self, index: int) -> PixelTruthFiles:
+        """Depth and class of each pixel of a sample's pictures, by camera name; classes as `point_class_names` counts.
+
+        Each is read only when looked at; 255 is the sky's class.
+
+        Raises:
+            InputError: when the data set was made without them; at access, when a file is damaged.
+        """
+        place = self._places[index]
+        folder, name = self._drive_folder(place.drive), f"{place.frame:06d}.png"
+        files = {
+            camera: PixelTruthFile(*(folder / truth_folder(kind, camera) / name for kind in (DEPTH, CLASSES)))
+            for camera in self.rig.cameras
+        }
+        missing = [path for file in files.values() for path in (file.depth, file.classes) if not path.is_file()]
+        if missing:
+            remedy = "make the data set anew with --depth"
+            raise InputError(f"{missing[0]}", found="no such file", wanted="what is true of each pixel", remedy=remedy)
+        return PixelTruthFiles(files)
 
     def _sample(self, place: _Numbered, arrays: Mapping[str, NDArray[Any]]) -> Sample:
         stamp_ns = int(arrays["stamp_ns"])
@@ -170,14 +197,26 @@ class ScenesDataset:
         return self._class_map.relabel_boxes(native)
 
     def _pictures(self, place: _Numbered, stamp_ns: int) -> ImageFiles:
-        file = self._picture_folder(place.drive) / f"{place.frame:06d}.jpg"
-        return ImageFiles({CAMERA: ImageFile(file, stamp_ns, self.rig.cameras[CAMERA].frame_id)})
-
-    def _picture_folder(self, drive: DriveEntry) -> Path:
-        return self.path / "drives" / drive.name / CAMERA
+        folder, name = self._drive_folder(place.drive), f"{place.frame:06d}.jpg"
+        cameras = self.rig.cameras.items()
+        return ImageFiles({key: ImageFile(folder / key / name, stamp_ns, camera.frame_id) for key, camera in cameras})
 
     def _frame_file(self, place: _Numbered) -> Path:
-        return self.path / "drives" / place.drive.name / "frames" / f"{place.frame:06d}.npz"
+        return self._drive_folder(place.drive) / "frames" / f"{place.frame:06d}.npz"
+
+    def _drive_folder(self, drive: DriveEntry) -> Path:
+        return self.path / "drives" / drive.name
+
+
+def truth_folder(kind: Literal["depth", "classes"], camera: str) -> str:
+    """Folder, in a drive's, of what is true of a camera's pixels: `depth_front` for `camera_front`."""
+    return kind + camera.removeprefix(_CAMERA)
+
+
+def _refuse_strange_cameras(rig: Rig) -> None:
+    strange = [name for name in rig.cameras if not name.startswith(_CAMERA)]
+    if strange:
+        raise GeometryError(f"rig {rig.name}", found=f"camera {strange[0]}", wanted=f"names that begin with {_CAMERA}")
 
 
 def _read_description(path: Path) -> ScenesDescription:

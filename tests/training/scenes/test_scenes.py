@@ -187,15 +187,15 @@ def test_camera_and_lidar_see_the_same_world(moments: list[Moment]) -> None:
         shown = (depth_m > 1) & (u >= 0) & (u < camera.width_px) & (v >= 0) & (v < camera.height_px)
         u, v, depth_m = u[shown], v[shown], depth_m[shown]
         total += len(u)
-        same += int((moment.picture.pixel_class[v, u] == FIRST_ACTOR_CLASS).sum())
-        close += int((np.abs(moment.picture.depth_m[v, u] - depth_m) < 0.5).sum())
+        same += int((moment.pictures[CAMERA].pixel_class[v, u] == FIRST_ACTOR_CLASS).sum())
+        close += int((np.abs(moment.pictures[CAMERA].depth_m[v, u] - depth_m) < 0.5).sum())
     assert total > 2000
     assert same / total > 0.9
     assert close / total > 0.85
 
 
 def test_picture_has_sky_road_and_noise(moments: list[Moment]) -> None:
-    picture = moments[0].picture
+    picture = moments[0].pictures[CAMERA]
     assert picture.pixels.shape == (192, 320, 3)
     assert (picture.pixel_class[:10] == SKY).any()
     assert (picture.pixel_class[-10:] == ROAD).mean() > 0.5

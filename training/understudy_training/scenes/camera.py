@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from understudy.pose import Pose
 from understudy.rig import Camera
-from understudy_training.scenes.config import BUILDING, SKY, CameraConfig
+from understudy_training.scenes.config import BUILDING, SKY, PictureConfig
 from understudy_training.scenes.geometry import Solids
 from understudy_training.scenes.lidar import GROUND_CLASS
 from understudy_training.scenes.ray_casting import NOTHING, Hits, cast
@@ -42,7 +42,7 @@ class Picture:
 class CameraModel:
     """A camera on its mount; `picture` looks at posed primitives."""
 
-    def __init__(self, config: CameraConfig, camera: Camera) -> None:
+    def __init__(self, config: PictureConfig, camera: Camera) -> None:
         self.config = config
         self.camera = camera
         self.ego_from_camera = camera.ego_from_sensor.pose()

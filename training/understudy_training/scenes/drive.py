@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from understudy_training.scenes.config import ACTOR_CLASSES, FRAME_PERIOD_S, Sce
 from understudy_training.scenes.geometry import Solids, build_solids, pieces_in_ego, poses_in_ego
 from understudy_training.scenes.lidar import LidarModel, Sweep
 from understudy_training.scenes.ray_casting import count_inside
-from understudy_training.scenes.sensors import CAMERA, LIDAR, build_rig
+from understudy_training.scenes.sensors import CAMERA, LIDAR, SURROUND, build_rig, picture_configs
 from understudy_training.scenes.street import Street, draw_street
 
 Array = NDArray[np.float64]
@@ -25,12 +25,12 @@ _DRIVE_PERIOD_NS = 1_000_000_000_000
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """One frame of a drive: sweep, picture, labels in ego, and where the ego was."""
+    """One frame of a drive: sweep, pictures by camera, labels in ego, and where the ego was."""
 
     stamp_ns: int
     world_from_ego: Pose
     sweep: Sweep
-    picture: Picture | None
+    pictures: Mapping[str, Picture]
     boxes: Boxes
 
 
@@ -40,11 +40,11 @@ class Drive:
     def __init__(self, config: SceneConfig, number: int) -> None:
         self.config = config
         self.number = number
-        self.street: Street = draw_street(self._rng(0), config.num_frames)
+        self.street: Street = draw_street(self._rng(0), config.num_turns)
         self.solids: Solids = build_solids(self.street)
         rig = build_rig(config)
         self.lidar = LidarModel(config.lidar, rig.lidars[LIDAR].ego_from_sensor.pose())
-        self.camera = CameraModel(config.camera, rig.cameras[CAMERA]) if config.camera else None
+        self.cameras = {name: CameraModel(own, rig.cameras[name]) for name, own in picture_configs(config).items()}
         actors = self.street.actors
         self.labels = np.array([actor.label for actor in actors], np.int32)
         self.middles_m = np.array([actor.middle_m for actor in actors]).reshape(-1, 3)
@@ -57,39 +57,41 @@ class Drive:
 
     def moment(self, frame: int) -> Moment:
         """The frame of that number."""
-        ego_pose = self.street.ego.pose[frame]
-        placed = self.solids.placed(frame, ego_pose)
+        turn = frame * self.config.turns_per_frame
+        ego_pose = self.street.ego.pose[turn]
+        placed = self.solids.placed(turn, ego_pose)
         pieces = pieces_in_ego(self.street.pieces, ego_pose)
-        lidar_rng, camera_rng = self._rng(2, frame), self._rng(3, frame)
-        sweep = self.lidar.sweep(self.solids, placed, pieces, lidar_rng)
+        sweep = self.lidar.sweep(self.solids, placed, pieces, self._rng(2, turn))
         world_from_ego = Pose.from_yaw(float(ego_pose[2]), (*ego_pose[:2], 0.0))
-        picture = None
-        if self.camera is not None:
-            picture = self.camera.picture(self.solids, placed, pieces, self._sun(ego_pose), world_from_ego, camera_rng)
+        sun = self._sun(ego_pose)
+        pictures = {
+            name: camera.picture(self.solids, placed, pieces, sun, world_from_ego, self._pixel_rng(name, turn))
+            for name, camera in self.cameras.items()
+        }
         return Moment(
-            stamp_ns=EPOCH_NS + self.number * _DRIVE_PERIOD_NS + round(frame * FRAME_PERIOD_S * 1e9),
+            stamp_ns=EPOCH_NS + self.number * _DRIVE_PERIOD_NS + round(turn * FRAME_PERIOD_S * 1e9),
             world_from_ego=world_from_ego,
             sweep=sweep,
-            picture=picture,
-            boxes=self._boxes(frame, ego_pose, sweep),
+            pictures=pictures,
+            boxes=self._boxes(turn, ego_pose, sweep),
         )
 
-    def _boxes(self, frame: int, ego_pose: Array, sweep: Sweep) -> Boxes:
+    def _boxes(self, turn: int, ego_pose: Array, sweep: Sweep) -> Boxes:
         """Every actor within the LiDAR's range, seen or not."""
-        poses = poses_in_ego(self.solids.poses[: len(self.labels), frame], ego_pose)
+        poses = poses_in_ego(self.solids.poses[: len(self.labels), turn], ego_pose)
         reach_m = self.config.lidar.range_m + np.hypot(*self.lidar.ego_from_lidar.translation_m[:2])
         radius_m = np.hypot(self.sizes_m[:, 0], self.sizes_m[:, 1]) / 2
         near = np.flatnonzero(np.hypot(poses[:, 0], poses[:, 1]) - radius_m <= reach_m)
         center = poses[near, :3] + [0.0, 0.0, 1.0] * self.middles_m[near, 2:]
         geometry = np.column_stack([center, self.sizes_m[near], wrap_angle(poses[near, 3])]).astype(np.float32)
-        turn = Pose.from_yaw(-float(ego_pose[2])).rotation[:2, :2]
+        ego_from_world = Pose.from_yaw(-float(ego_pose[2])).rotation[:2, :2]
         return Boxes(
             geometry,
             self.labels[near],
             ACTOR_CLASSES,
             track_ids=near.astype(np.int64),
             num_points=self._counts(geometry, sweep),
-            velocities_mps=(self.velocities_mps[near, frame] @ turn.T).astype(np.float32),
+            velocities_mps=(self.velocities_mps[near, turn] @ ego_from_world.T).astype(np.float32),
         )
 
     def _counts(self, geometry: NDArray[np.float32], sweep: Sweep) -> NDArray[np.int32]:
@@ -102,5 +104,9 @@ class Drive:
         yaw = self.sun_yaw_rad - ego_pose[2]
         return np.array([0.64 * np.cos(yaw), 0.64 * np.sin(yaw), 0.768], np.float32)
 
+    def _pixel_rng(self, camera: str, turn: int) -> np.random.Generator:
+        """Each camera draws its own noise, whatever others the rig has."""
+        return self._rng(3, turn) if camera == CAMERA else self._rng(3, turn, 1 + list(SURROUND).index(camera))
+
     def _rng(self, *purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.seed, self.number, *purpose])
+        return np.random.default_rng([*self.config.origin(self.number), *purpose])

@@ -14,18 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.configuration import read_yaml, write_yaml
-from understudy.datasets.scenes import CAMERA, DESCRIPTION_FILE, RIG_FILE, DriveEntry, ScenesDescription
+from understudy.datasets.scenes import (
+    CLASSES,
+    DEPTH,
+    DESCRIPTION_FILE,
+    RIG_FILE,
+    DriveEntry,
+    ScenesDescription,
+    truth_folder,
+)
 from understudy.errors import InputError
 from understudy.images import encode_jpeg, encode_png
 from understudy.progress import Track, silent
 from understudy_training.scenes.camera import Picture
-from understudy_training.scenes.config import ACTOR_CLASSES, POINT_CLASSES, SceneConfig
+from understudy_training.scenes.config import ACTOR_CLASSES, POINT_CLASSES, PictureConfig, SceneConfig
 from understudy_training.scenes.drive import Drive, Moment
-from understudy_training.scenes.sensors import build_rig
+from understudy_training.scenes.sensors import build_rig, picture_configs
 
 _MM_PER_M = 1000.0
 _MAX_DEPTH_MM = 65535
-_MADE = re.compile(r"\d{4,}/(frames/\d{6,}\.npz|camera/\d{6,}\.jpg|(depth|classes)/\d{6,}\.png)")
+_MADE = re.compile(r"\d{4,}/(frames/\d{6,}\.npz|camera(_[a-z]+)*/\d{6,}\.jpg|(depth|classes)(_[a-z]+)*/\d{6,}\.png)")
 """Files that `write_drive` makes, by their paths in `drives`."""
 
 
@@ -76,13 +84,11 @@ def write_drive(config: SceneConfig, number: int, out: Path) -> tuple[int, int]:
     """Writes one drive's folder; the numbers of points and of actors seen in it."""
     folder = out / "drives" / drive_name(number)
     (folder / "frames").mkdir(parents=True, exist_ok=True)
-    if config.camera is not None:
-        (folder / CAMERA).mkdir(exist_ok=True)
     num_points = num_seen = 0
     for frame, moment in enumerate(Drive(config, number)):
         _write_frame(folder / "frames" / f"{frame:06d}.npz", moment)
-        if config.camera is not None and moment.picture is not None:
-            _write_picture(folder, frame, moment.picture, config)
+        for camera, picture_config in picture_configs(config).items():
+            _write_picture(folder, camera, frame, moment.pictures[camera], picture_config)
         num_points += len(moment.sweep.points)
         assert moment.boxes.num_points is not None
         num_seen += int((moment.boxes.num_points >= 5).sum())
@@ -174,19 +180,17 @@ def _write_frame(file: Path, moment: Moment) -> None:
     )
 
 
-def _write_picture(folder: Path, frame: int, picture: Picture, config: SceneConfig) -> None:
-    assert config.camera is not None
-    quality = config.camera.jpeg_quality
-    (folder / CAMERA / f"{frame:06d}.jpg").write_bytes(encode_jpeg(picture.pixels, quality))
-    if not config.camera.ground_truth:
-        return
-    _write_png(folder / "depth" / f"{frame:06d}.png", _depth_mm(picture))
-    _write_png(folder / "classes" / f"{frame:06d}.png", picture.pixel_class)
+def _write_picture(folder: Path, camera: str, frame: int, picture: Picture, config: PictureConfig) -> None:
+    _write_bytes(folder / camera / f"{frame:06d}.jpg", encode_jpeg(picture.pixels, config.jpeg_quality))
+    if config.ground_truth:
+        name = f"{frame:06d}.png"
+        _write_bytes(folder / truth_folder(DEPTH, camera) / name, encode_png(_depth_mm(picture)))
+        _write_bytes(folder / truth_folder(CLASSES, camera) / name, encode_png(picture.pixel_class))
 
 
-def _write_png(file: Path, values: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def _write_bytes(file: Path, data: bytes) -> None:
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(encode_png(values))
+    file.write_bytes(data)
 
 
 def _depth_mm(picture: Picture) -> NDArray[np.uint16]:
