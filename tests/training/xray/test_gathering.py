@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from understudy.boxes import Boxes
 from understudy.errors import InputError
 from understudy.pose import Pose
-from understudy_training.xray.gathering import SeenFrame, by_identity, complete_frame, cut, owners_of, paste
+from understudy_training.xray.gathering import SeenFrame, complete_frame, cut, gather, owners_of, paste
 
 WHOLE_DRIVE = {"car": None, "pedestrian": None}.get
 CLASSES = ("car", "pedestrian")
@@ -45,8 +45,8 @@ def generator() -> np.random.Generator:
 
 def test_example_by_hand():
     first, second = by_hand()
-    np.testing.assert_allclose(cut(first)[0].points, [[1, 0.5, 0, 1]], atol=1e-6)
-    np.testing.assert_allclose(cut(second)[0].points, [[-1.5, -0.5, 0, 2]], atol=1e-6)
+    np.testing.assert_allclose(cut(first).points, [[1, 0.5, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(cut(second).points, [[-1.5, -0.5, 0, 2]], atol=1e-6)
     done = [complete_frame(by_hand(), t, WHOLE_DRIVE, None, generator()) for t in (0, 1)]
     np.testing.assert_allclose(done[0], [[11, 0.5, 0, 1], [8.5, -0.5, 0, 2]], atol=1e-5)
     np.testing.assert_allclose(done[1], [[0.5, 18.5, 0, 2], [-0.5, 21, 0, 1]], atol=1e-5)
@@ -113,7 +113,7 @@ def test_a_tilting_vehicle_sees_objects_upright(seed):
         pose = Pose.from_yaw(seconds, (30 * seconds, 0, 0)) @ tilt
         boxes = boxes_of([20, 5, 0.8, 4.5, 1.9, 1.6, 0.7]).transformed(pose.inverse())
         points = np.column_stack([pose.inverse().apply(corners), np.zeros(9)]).astype(np.float32)
-        cuts.append(cut(frame_of(seconds, boxes, points, pose))[0].points)
+        cuts.append(cut(frame_of(seconds, boxes, points, pose)).points)
     np.testing.assert_allclose(cuts[1], cuts[0], atol=2e-3)
 
 
@@ -181,4 +181,4 @@ def test_boxes_must_say_which_object_they_are():
         cut(frame_of(0.0, nameless, first.points))
     twice = boxes_of([10, 0, 0, 4, 2, 2, 0], [30, 0, 0, 4, 2, 2, 0], ids=[7, 7])
     with pytest.raises(InputError, match="two boxes of class car with track 7"):
-        paste(frame_of(0.0, twice, first.points), by_identity([]), WHOLE_DRIVE, None, generator())
+        paste(frame_of(0.0, twice, first.points), gather([]), WHOLE_DRIVE, None, generator())

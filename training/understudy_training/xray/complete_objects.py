@@ -21,7 +21,7 @@ from understudy.errors import InputError
 from understudy.frame import PointCloud
 from understudy.pose import Pose
 from understudy.rig import Lidar
-from understudy_training.xray.gathering import Identity, Pasted, SeenFrame, SeenObject, by_identity, cut, paste
+from understudy_training.xray.gathering import Gathered, Pasted, SeenFrame, SeenObjects, cut, gather, paste
 
 _LIVING = {"pedestrian", "cyclist"}
 DEFORMABLE = frozenset(
@@ -96,7 +96,7 @@ class ObjectComplete:
             raise InputError("complete objects", found=found, wanted="a data set of drives", remedy=remedy)
         self._dataset, self._drives, self._single = dataset, dataset, original_of(dataset)
         self._settings, self._lidar, self._recount, self._kept_bytes = settings, lidar, recount, kept_mb * 1e6
-        self._kept: OrderedDict[int, dict[Identity, list[SeenObject]]] = OrderedDict()
+        self._kept: OrderedDict[int, Gathered] = OrderedDict()
         self._firsts: dict[int, int] = {}
 
     @property
@@ -148,7 +148,7 @@ class ObjectComplete:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": OrderedDict()}
 
-    def _objects(self, index: int) -> dict[Identity, list[SeenObject]]:
+    def _objects(self, index: int) -> Gathered:
         """What the sample's drive shows of each object."""
         if index not in self._firsts:
             drive = self._drive(index)
@@ -158,7 +158,7 @@ class ObjectComplete:
         if first not in self._kept:
             self._kept[first] = self._gathered(self._drive(index))
         self._kept.move_to_end(first)
-        while len(self._kept) > 1 and sum(map(_size_bytes, self._kept.values())) > self._kept_bytes:
+        while len(self._kept) > 1 and sum(kept.size_bytes for kept in self._kept.values()) > self._kept_bytes:
             self._kept.popitem(last=False)
         return self._kept[first]
 
@@ -171,14 +171,14 @@ class ObjectComplete:
             last += 1
         return range(first, last + 1)
 
-    def _gathered(self, drive: range) -> dict[Identity, list[SeenObject]]:
-        seen: list[SeenObject] = []
+    def _gathered(self, drive: range) -> Gathered:
+        seen: list[SeenObjects] = []
         for index in drive:
             sample = self._single[index]
             name, sensor = sample.rig.lidar(self._lidar)
             if name in sample.frame.clouds and sample.boxes is not None:
-                seen += cut(seen_frame(sample, name, sensor))
-        return by_identity(seen)
+                seen.append(cut(seen_frame(sample, name, sensor)))
+        return gather(seen)
 
 
 def with_complete_objects(dataset: Dataset, settings: CompleteObjects | None, lidar: str | None = None) -> Dataset:
@@ -230,7 +230,7 @@ def with_pasted(sample: Sample, lidar: str, sensor: Lidar, pasted: Pasted, *, re
         cloud.stamp_ns,
         cloud.frame_id,
         time_offset_s=_appended(cloud.time_offset_s, np.zeros(count, np.float32)),
-        ring=_appended(cloud.ring, np.zeros(count, np.int16) if pasted.ring is None else pasted.ring),
+        ring=_appended(cloud.ring, pasted.ring),
     )
     if recount and boxes.num_points is not None:
         added = np.bincount(pasted.rows, minlength=len(boxes)).astype(np.int32)
@@ -250,7 +250,3 @@ def _longer(segments: Mapping[str, Segments], lidar: str, count: int) -> dict[st
         name: Segments(np.concatenate([of.labels, unknown]), of.class_names) if name == lidar else of
         for name, of in segments.items()
     }
-
-
-def _size_bytes(gathered: dict[Identity, list[SeenObject]]) -> int:
-    return sum(one.points.nbytes + 2 * len(one.points) for seen in gathered.values() for one in seen)

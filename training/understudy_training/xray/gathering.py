@@ -6,7 +6,7 @@ the union over all frames; here a frame keeps its own points, bit for bit, and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from understudy.boxes import Boxes
 from understudy.errors import InputError
 from understudy.pose import Pose
 from understudy_training.augmentation.membership import members
-from understudy_training.augmentation.object_frame import local_points, placed_points
 
 Window = Callable[[str], float | None]
 """How far from a frame in time, in seconds, an object of a class is gathered; None is the whole drive."""
@@ -25,6 +24,8 @@ Identity = tuple[int, int]
 
 _AT_THE_FACE_M = 1e-3
 """A point this far outside of its box lies on the face but for rounding."""
+_ROUNDING_M = 5e-5
+"""Pasted points stay so far inside: float32 coordinates at 200 m are 1.5e-5 m apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +50,43 @@ class SeenFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class SeenObject:
-    """What one frame shows of an object.
+class SeenObjects:
+    """What one frame shows of its objects.
 
     Attributes:
-        identity: track and class.
         stamp_ns: when.
-        points: `(M, 4)` float32 in the object's frame (its x along the heading, z up in the world) with intensity.
-        ring: `(M,)` int16, or None.
+        identities: objects that it shows a point of.
+        sizes: `(K,)` int64 points of each.
+        points: `(sum of sizes, 4)` float32, object after object, each in its own frame (x along the heading, z up in
+            the world), with intensity.
+        ring: `(sum of sizes,)` int16, or None.
     """
 
-    identity: Identity
     stamp_ns: int
+    identities: tuple[Identity, ...]
+    sizes: NDArray[np.int64]
     points: NDArray[np.float32]
     ring: NDArray[np.int16] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What all frames of a drive show of its objects.
+
+    Attributes:
+        parts: by object, its runs of `points`: `(R, 3)` int64 stamp, first row and number of rows of each frame.
+        points: `(P, 4)` float32 in the objects' frames.
+        ring: `(P,)` int16 beam of each point, 0 where unknown.
+    """
+
+    parts: dict[Identity, NDArray[np.int64]]
+    points: NDArray[np.float32]
+    ring: NDArray[np.int16]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the points."""
+        return self.points.nbytes + self.ring.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +95,12 @@ class Pasted:
 
     Attributes:
         points: `(P, 4)` float32 in ego.
-        ring: `(P,)` int16 beam that saw each point in its own frame, or None.
+        ring: `(P,)` int16 beam that saw each point in its own frame, 0 where unknown.
         rows: `(P,)` box that each point lies in.
     """
 
     points: NDArray[np.float32]
-    ring: NDArray[np.int16] | None
+    ring: NDArray[np.int16]
     rows: NDArray[np.int64]
 
 
@@ -95,68 +119,73 @@ def complete_frame(
     Raises:
         InputError: when boxes have no identities, or one twice.
     """
-    gathered = by_identity([seen for frame in frames for seen in cut(frame)])
+    gathered = gather([cut(frame) for frame in frames])
     return np.concatenate([frames[t].points, paste(frames[t], gathered, window, cap, rng).points])
 
 
-def cut(frame: SeenFrame) -> tuple[SeenObject, ...]:
+def cut(frame: SeenFrame) -> SeenObjects:
     """The objects that a frame shows at least a point of; a point in several boxes belongs to one (`owners_of`).
 
     Raises:
         InputError: when boxes have no identities, or one twice.
     """
+    identities = identities_of(frame.boxes, frame.name)
     owners = owners_of(frame.boxes, frame.points)
-    found = []
-    for row, identity in enumerate(identities_of(frame.boxes, frame.name)):
-        inside = np.flatnonzero(owners == row)
-        if len(inside):
-            points = frame.points[inside]
-            points[:, :3] = (points[:, :3] - frame.boxes.geometry[row, :3]) @ _ego_from_object(frame, row)
-            ring = None if frame.ring is None else frame.ring[inside]
-            found.append(SeenObject(identity, frame.stamp_ns, points, ring))
-    return tuple(found)
+    inside = np.flatnonzero(owners >= 0)
+    inside = inside[np.argsort(owners[inside], kind="stable")]
+    rows = owners[inside]
+    points = frame.points[inside]
+    centers_m = frame.boxes.geometry[rows, :3].astype(np.float64)
+    points[:, :3] = _turned(points[:, :3] - centers_m, _object_from_ego(frame)[rows])
+    seen, sizes = np.unique(rows, return_counts=True)
+    ring = None if frame.ring is None else frame.ring[inside]
+    return SeenObjects(frame.stamp_ns, tuple(identities[row] for row in seen), sizes, points, ring)
 
 
-def by_identity(seen: Sequence[SeenObject]) -> dict[Identity, list[SeenObject]]:
-    """The same, object by object, each in the order given."""
-    gathered: dict[Identity, list[SeenObject]] = {}
-    for one in seen:
-        gathered.setdefault(one.identity, []).append(one)
-    return gathered
+def gather(seen: Sequence[SeenObjects]) -> Gathered:
+    """What several frames of a drive show, object by object."""
+    parts: dict[Identity, list[tuple[int, int, int]]] = {}
+    begin = 0
+    for frame in seen:
+        for identity, size in zip(frame.identities, frame.sizes.tolist(), strict=True):
+            parts.setdefault(identity, []).append((frame.stamp_ns, begin, size))
+            begin += size
+    rings = [np.zeros(len(frame.points), np.int16) if frame.ring is None else frame.ring for frame in seen]
+    return Gathered(
+        {identity: np.array(runs, np.int64) for identity, runs in parts.items()},
+        np.concatenate([np.zeros((0, 4), np.float32), *(frame.points for frame in seen)]),
+        np.concatenate([np.zeros(0, np.int16), *rings]),
+    )
 
 
-def paste(
-    frame: SeenFrame,
-    gathered: Mapping[Identity, Sequence[SeenObject]],
-    window: Window,
-    cap: float | None,
-    rng: np.random.Generator,
-) -> Pasted:
+def paste(frame: SeenFrame, gathered: Gathered, window: Window, cap: float | None, rng: np.random.Generator) -> Pasted:
     """What other frames saw of a frame's objects, where they are now.
 
-    Left out is what would lie outside of the object's box, or deeper in another one's.
+    Left out is what would lie outside of the object's box, or deeper in another one's; under a cap the choice is made
+    before.
 
     Args:
-        frame: the frame.
+        frame: the frame; its points are not looked at.
         gathered: what any frame of the drive shows, this one included.
         window: as in `complete_frame`.
         cap: as in `complete_frame`.
         rng: as in `complete_frame`.
     """
-    seen = [
-        _within(frame, row, gathered.get(identity, ()), window)
+    runs = [
+        _within(frame, row, gathered.parts.get(identity, np.zeros((0, 3), np.int64)), window)
         for row, identity in enumerate(identities_of(frame.boxes, frame.name))
     ]
-    parts = [_others(frame, row, of_box) for row, of_box in enumerate(seen)]
-    rows = np.repeat(np.arange(len(parts)), [len(points) for points, _ in parts])
-    points = np.concatenate([np.zeros((0, 4), np.float32), *(points for points, _ in parts)])
-    rings = np.concatenate([np.zeros(0, np.int16), *(ring for _, ring in parts)])
-    kept = np.flatnonzero(owners_of(frame.boxes, points) == rows)
-    if cap is not None:
-        kept = np.concatenate(
-            [kept[:0], *(_capped(frame, of, kept[rows[kept] == row], cap, rng) for row, of in enumerate(seen))]
-        )
-    return Pasted(points[kept], rings[kept] if frame.ring is not None else None, rows[kept])
+    chosen = [_others(of, frame.stamp_ns, cap, rng) for of in runs]
+    rows = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
+    source = np.concatenate([np.zeros(0, np.int64), *chosen])
+    ego_from_objects = _object_from_ego(frame).transpose(0, 2, 1)
+    boxes = frame.boxes.geometry.astype(np.float64)
+    placed = [_placed(gathered.points[part], boxes[row], ego_from_objects[row]) for row, part in enumerate(chosen)]
+    points = np.concatenate([np.zeros((0, 4), np.float32), *(part for part, _ in placed)])
+    fits = np.concatenate([np.zeros(0, bool), *(part for _, part in placed)])
+    disputed = np.flatnonzero(touching(frame.boxes)[rows])
+    fits[disputed] &= owners_of(frame.boxes, points[disputed]) == rows[disputed]
+    return Pasted(points[fits], gathered.ring[source[fits]], rows[fits])
 
 
 def owners_of(boxes: Boxes, points: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -165,12 +194,34 @@ def owners_of(boxes: Boxes, points: NDArray[np.float32]) -> NDArray[np.int64]:
     Where boxes overlap a point belongs to the one in which it lies deepest: farthest from the faces in parts of the
     half size, so that a pedestrian keeps its points beside a truck. Of equals the first.
     """
-    owners, depths = np.full(len(points), -1, np.int64), np.full(len(points), np.inf)
-    for row, inside in enumerate(members(boxes, points)):
-        reach = np.abs(local_points(points[inside], boxes.geometry[row])).max(axis=1, initial=0.0)
-        deeper = reach < depths[inside]
-        owners[inside[deeper]], depths[inside[deeper]] = row, reach[deeper]
+    found = members(boxes, points)
+    owners = np.full(len(points), -1, np.int64)
+    if not found:
+        return owners
+    inside, rows = np.concatenate(found), np.repeat(np.arange(len(found)), [len(part) for part in found])
+    owners[inside] = rows
+    disputed = np.flatnonzero((np.bincount(inside, minlength=len(points)) > 1)[inside])
+    inside, rows = inside[disputed], rows[disputed]
+    half_m = np.maximum(boxes.geometry[rows, 3:6] / 2.0, 1e-9)
+    reach = (np.abs(_local(boxes, points[inside, :3], rows)) / half_m).max(axis=1, initial=0.0)
+    order = np.lexsort((-rows, -reach))  # the deepest is written last, and of equals the first
+    owners[inside[order]] = rows[order]
     return owners
+
+
+def touching(boxes: Boxes) -> NDArray[np.bool_]:
+    """`(N,)`: which boxes overlap another one from above; no axis of the two separates them."""
+    corners_m = boxes.corners()[:, :4, :2].astype(np.float64)
+    yaw_rad = boxes.geometry[:, 6].astype(np.float64)
+    axes = np.stack([np.cos(yaw_rad), np.sin(yaw_rad), -np.sin(yaw_rad), np.cos(yaw_rad)], axis=1).reshape(-1, 2, 2)
+    offsets_m = corners_m[None] - boxes.geometry[:, None, None, :2]
+    along = np.einsum("iak,ijck->ijac", axes, offsets_m)
+    half_m = boxes.geometry[:, None, 3:5] / 2.0
+    apart = ((along.min(axis=3) > half_m) | (along.max(axis=3) < -half_m)).any(axis=2)
+    overlaps = ~(apart | apart.T)
+    np.fill_diagonal(overlaps, False)
+    shared: NDArray[np.bool_] = overlaps.any(axis=1)
+    return shared
 
 
 def identities_of(boxes: Boxes, source: str) -> list[Identity]:
@@ -183,9 +234,8 @@ def identities_of(boxes: Boxes, source: str) -> list[Identity]:
         return []
     remedy = "follow the boxes first (understudy xray label), or take a data set with tracks"
     if boxes.track_ids is None:
-        raise InputError(
-            f"{source}: objects over time", found="boxes without identities", wanted="track ids", remedy=remedy
-        )
+        found = "boxes without identities"
+        raise InputError(f"{source}: objects over time", found=found, wanted="track ids", remedy=remedy)
     identities = list(zip(boxes.track_ids.tolist(), boxes.labels.tolist(), strict=True))
     if len(set(identities)) < len(identities):
         twice = next(identity for identity in identities if identities.count(identity) > 1)
@@ -196,41 +246,59 @@ def identities_of(boxes: Boxes, source: str) -> list[Identity]:
     return identities
 
 
-def _ego_from_object(frame: SeenFrame, row: int) -> NDArray[np.float64]:
-    """Rotation of an object that stands upright in the world: the ego's roll and pitch are taken out of it."""
-    world_from_ego = frame.world_from_ego.rotation
-    yaw_rad = float(frame.boxes.geometry[row, 6])
-    heading = world_from_ego @ np.array([np.cos(yaw_rad), np.sin(yaw_rad), 0.0])
-    upright = Pose.from_yaw(float(np.arctan2(heading[1], heading[0])))
-    rotation: NDArray[np.float64] = world_from_ego.T @ upright.rotation
-    return rotation
+def _object_from_ego(frame: SeenFrame) -> NDArray[np.float64]:
+    """`(N, 3, 3)` rotations to objects that stand upright in the world: the ego's roll and pitch are taken out."""
+    yaw_rad = frame.boxes.geometry[:, 6].astype(np.float64)
+    headings = np.stack([np.cos(yaw_rad), np.sin(yaw_rad), np.zeros(len(yaw_rad))], axis=1)
+    along, across, _ = (headings @ frame.world_from_ego.rotation.T).T
+    upright_rad = np.arctan2(across, along)
+    cos, sin, none = np.cos(upright_rad), np.sin(upright_rad), np.zeros(len(yaw_rad))
+    object_from_world = np.stack([cos, sin, none, -sin, cos, none, none, none, none + 1], axis=1).reshape(-1, 3, 3)
+    rotations: NDArray[np.float64] = object_from_world @ frame.world_from_ego.rotation
+    return rotations
 
 
-def _within(frame: SeenFrame, row: int, seen: Sequence[SeenObject], window: Window) -> list[SeenObject]:
+def _turned(offsets_m: NDArray[np.floating], rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(P, 3)` offsets, each by its own of the `(P, 3, 3)` rotations."""
+    turned: NDArray[np.float64] = np.einsum("pij,pj->pi", rotations, offsets_m.astype(np.float64))
+    return turned
+
+
+def _local(boxes: Boxes, points: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`(P, 3)` points in ego along the axes of their boxes, from the centers."""
+    x, y, z = (points.astype(np.float64) - boxes.geometry[rows, :3]).T
+    yaw_rad = boxes.geometry[rows, 6].astype(np.float64)
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.stack([cos * x + sin * y, cos * y - sin * x, z], axis=1)
+
+
+def _placed(
+    points: NDArray[np.float32], box: NDArray[np.float64], ego_from_object: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """`(P, 4)` points of an object's frame in ego, inside the `(7,)` box whatever the rounding; which of them fit."""
+    ego_from_box, half_m = Pose.from_yaw(float(box[6])).rotation, box[3:6] / 2
+    local = points[:, :3] @ (ego_from_box.T @ ego_from_object).T
+    limit_m = np.maximum(half_m - _ROUNDING_M, 0.0)
+    clipped = np.clip(local, -limit_m, limit_m)
+    fits = np.asarray((np.abs(local - clipped) <= _AT_THE_FACE_M).all(axis=1), bool)
+    placed = points.copy()
+    placed[:, :3] = clipped @ ego_from_box.T + box[:3]
+    return placed, fits
+
+
+def _within(frame: SeenFrame, row: int, runs: NDArray[np.int64], window: Window) -> NDArray[np.int64]:
+    """The `(R, 3)` runs of an object that are near enough in time."""
     limit_s = window(frame.boxes.class_names[frame.boxes.labels[row]])
-    return [one for one in seen if limit_s is None or abs(one.stamp_ns - frame.stamp_ns) <= limit_s * 1e9]
+    return runs if limit_s is None else runs[np.abs(runs[:, 0] - frame.stamp_ns) <= limit_s * 1e9]
 
 
-def _others(frame: SeenFrame, row: int, seen: Sequence[SeenObject]) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """`(P, 4)` points of a box's object from other frames, inside the box, and their beams (0 where unknown)."""
-    chosen = [one for one in seen if one.stamp_ns != frame.stamp_ns]
-    if not chosen:
-        return np.zeros((0, 4), np.float32), np.zeros(0, np.int16)
-    points = np.concatenate([one.points for one in chosen])
-    rings = np.concatenate([np.zeros(len(one.points), np.int16) if one.ring is None else one.ring for one in chosen])
-    box = frame.boxes.geometry[row]
-    points[:, :3] = points[:, :3] @ _ego_from_object(frame, row).T + box[:3]
-    local = local_points(points, box)
-    fits = np.flatnonzero(((np.abs(local) - 1) * box[3:6] / 2 <= _AT_THE_FACE_M).all(axis=1))
-    points = points[fits]
-    points[:, :3] = placed_points(local[fits], box)
-    return points, rings[fits]
-
-
-def _capped(
-    frame: SeenFrame, seen: Sequence[SeenObject], mine: NDArray[np.int64], cap: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Those of an object's pasted points that stay, ascending: its own come first and are never left out."""
-    own = sum(len(one.points) for one in seen if one.stamp_ns == frame.stamp_ns)
-    room = int(cap * max((len(one.points) for one in seen), default=0)) - own
-    return mine if len(mine) <= room else np.sort(rng.choice(mine, max(room, 0), replace=False))
+def _others(runs: NDArray[np.int64], stamp_ns: int, cap: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of an object's points in other frames: so many that with its own they are not above the cap."""
+    others = runs[runs[:, 0] != stamp_ns]
+    _, begins, sizes = others.T
+    rows: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)
+    if cap is None:
+        return rows
+    own = int(runs[:, 2].sum()) - len(rows)
+    room = max(int(cap * runs[:, 2].max(initial=0)) - own, 0)
+    return rows if len(rows) <= room else np.sort(rng.choice(rows, room, replace=False))
