@@ -64,7 +64,7 @@ class AtrousGate(nn.Module):
 
 
 class SpatialAlignment(nn.Module):
-    """SAM: the gated map plus two dilated convolutions, then two 3x3 ones, the last without ReLU: residuals have signs."""
+    """SAM: the gated map plus two dilated convolutions, then two 3x3 ones; no ReLU last: residuals have signs."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
