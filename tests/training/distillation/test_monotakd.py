@@ -17,7 +17,7 @@ from understudy_training.distillation.residuals import (
 from understudy_training.distillation.terms.monotakd import monotakd
 from understudy_training.distillation.terms.quality_focal import HeadMaps, box_errors, class_error, quality_focal
 from understudy_training.distillation.true_depth import mean_depth_bins, mean_of_blocks, one_hot_depth
-from understudy_training.models.residual_branch import TwoBranches
+from understudy_training.models.residual_branch import ResidualBranch, TwoBranches
 
 PAPERS_BINS = DepthBins(near_m=2.0, far_m=46.8, count=120)
 
@@ -126,7 +126,7 @@ class Lift(nn.Module):
 
     def __init__(self, channels: int = 4) -> None:
         super().__init__()
-        self.depth, self.branches = nn.Conv2d(3, 8, 1), TwoBranches(3, channels)
+        self.depth, self.branches = nn.Conv2d(3, 8, 1), TwoBranches(ResidualBranch(), 3, channels)
 
     def forward(self, features: torch.Tensor, depth: torch.Tensor | None = None):
         distribution = self.depth(features).softmax(1) if depth is None else depth
@@ -261,10 +261,10 @@ def test_no_channel_counts_for_its_scale():
 
 
 def test_branches_keep_the_maps_size_and_the_residual_has_both_signs():
-    branches = TwoBranches(6, 8).eval()
+    branches = TwoBranches(ResidualBranch(inner=4, hidden=8), 6, 8).eval()
     maps = branches(draw(1, 6, 12, 10))
     assert maps.fused.shape == maps.visual.shape == maps.spatial.shape == (1, 8, 12, 10)
     assert maps.spatial.min() < 0 < maps.spatial.max()
-    folded = TwoBranches(6, 8, fold=True)(draw(1, 6, 12, 10))
+    folded = TwoBranches(ResidualBranch(fold=True), 6, 8)(draw(1, 6, 12, 10))
     assert folded.spatial is None
     assert folded.fused is folded.visual

@@ -11,9 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from understudy.configuration import Config
 from understudy_training.models.backbone import ConvBlock
+
+
+class ResidualBranch(Config):
+    """How wide the second branch is; what is left out is as wide as the paper's."""
+
+    fold: bool = False
+    """One branch only, taught by both targets: nothing is added to the network."""
+    inner: int | None = Field(None, gt=0)
+    """Channels within the spatial alignment; the map's own unless told."""
+    hidden: int | None = Field(None, gt=0)
+    """Channels within the fusion; twice the map's unless told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +79,11 @@ class AtrousGate(nn.Module):
 class SpatialAlignment(nn.Module):
     """SAM: the gated map plus two dilated convolutions, then two 3x3 ones; no ReLU last: residuals have signs."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.gate = AtrousGate(channels)
-        self.reach = nn.Sequential(DilatedBlock(channels, channels, 2), DilatedBlock(channels, channels, 4))
-        self.smooth = nn.Sequential(ConvBlock(channels, channels), nn.Conv2d(channels, channels, 3, padding=1))
+        self.reach = nn.Sequential(DilatedBlock(channels, inner, 2), DilatedBlock(inner, channels, 4))
+        self.smooth = nn.Sequential(ConvBlock(channels, inner), nn.Conv2d(inner, channels, 3, padding=1))
 
     def forward(self, spatial: Tensor) -> Tensor:
         """`(B, C, H, W)`."""
@@ -96,14 +109,13 @@ class Fusion(nn.Module):
 class TwoBranches(nn.Module):
     """From the lifted map to the backbone's input by way of F_vis and F_spa."""
 
-    def __init__(self, channels_in: int, channels: int, *, hidden: int | None = None, fold: bool = False) -> None:
-        """`fold` leaves one branch, to be taught by both targets; `hidden` is twice `channels` unless told."""
+    def __init__(self, config: ResidualBranch, channels_in: int, channels: int) -> None:
         super().__init__()
         self.channels = channels
         self.collapse_visual = ConvBlock(channels_in, channels)
-        self.collapse_spatial = None if fold else ConvBlock(channels_in, channels)
-        self.align = None if fold else SpatialAlignment(channels)
-        self.fuse = None if fold else Fusion(channels, hidden or 2 * channels)
+        self.collapse_spatial = None if config.fold else ConvBlock(channels_in, channels)
+        self.align = None if config.fold else SpatialAlignment(channels, config.inner or channels)
+        self.fuse = None if config.fold else Fusion(channels, config.hidden or 2 * channels)
 
     def forward(self, lifted: Tensor) -> BranchMaps:
         """See `BranchMaps`; `lifted` is `(B, C_in, H, W)`."""
