@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from understudy.converters.class_maps import ClassMap
-from understudy.datasets.scenes import ARRAYS, ScenesDataset
+from understudy.datasets.scenes import ARRAYS, BenchmarkEntry, ScenesDataset
 from understudy.errors import GeometryError, InputError
+from understudy.images import encode_jpeg, encode_png
 from understudy.pose import Pose
-from understudy.rig import Lidar, Mounting, Rig
+from understudy.rig import Camera, Lidar, Mounting, Rig
 
 CLASSES = ["car", "truck", "pedestrian", "cyclist"]
 POINT_CLASSES = ["road", "sidewalk", "building", "pole", "vegetation", "other", *CLASSES]
@@ -38,10 +39,18 @@ def arrays(number: int) -> dict[str, Any]:
     }
 
 
+MOUNTING = Mounting.from_pose(Pose.from_yaw(0.01, (1.0, 0.0, 1.8)))
+
+
+def write_rig(folder: Path, *cameras: str) -> None:
+    camera = Camera(ego_from_sensor=MOUNTING, width_px=4, height_px=3, fx_px=4, fy_px=4, cx_px=1.5, cy_px=1)
+    sensors = {"lidar": Lidar(frame_id="top", ego_from_sensor=MOUNTING), **dict.fromkeys(cameras, camera)}
+    Rig(name="scenes", sensors=sensors).write(folder / "rig.yaml")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    mounting = Mounting.from_pose(Pose.from_yaw(0.01, (1.0, 0.0, 1.8)))
-    Rig(name="scenes", sensors={"lidar": Lidar(frame_id="top", ego_from_sensor=mounting)}).write(tmp_path / "rig.yaml")
+    write_rig(tmp_path)
     drives = [{"name": "0000", "split": "train", "num_frames": 2}, {"name": "0001", "split": "val", "num_frames": 1}]
     describe(tmp_path, drives=drives)
     for number, name in enumerate(["0000/frames/000000", "0000/frames/000001", "0001/frames/000000"]):
@@ -117,6 +126,7 @@ def test_fingerprint_is_stable_and_tells_changes(folder: Path) -> None:
 
 
 def test_fingerprint_follows_pictures(folder: Path) -> None:
+    write_rig(folder, "camera")
     pictures = folder / "drives" / "0000" / "camera"
     pictures.mkdir()
     found = {ScenesDataset(folder).fingerprint}
@@ -124,6 +134,75 @@ def test_fingerprint_follows_pictures(folder: Path) -> None:
         (pictures / "000000.jpg").write_bytes(content)
         found.add(ScenesDataset(folder).fingerprint)
     assert len(found) == 3
+
+
+def write_pictures(folder: Path, *cameras: str) -> None:
+    for camera in cameras:
+        for frame in ("0000/{}/000000", "0000/{}/000001", "0001/{}/000000"):
+            file = folder / "drives" / f"{frame.format(camera)}.jpg"
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(encode_jpeg(np.full((3, 4, 3), 40 * len(camera) % 255, np.uint8)))
+
+
+@pytest.mark.parametrize("cameras", [("camera",), ("camera_left", "camera_right")])
+def test_reads_the_pictures_of_every_camera(folder: Path, cameras: tuple[str, ...]) -> None:
+    write_rig(folder, *cameras)
+    write_pictures(folder, *cameras)
+    for sample in ScenesDataset(folder):
+        assert {name: image.pixels.shape for name, image in sample.frame.images.items()} == dict.fromkeys(
+            cameras, (3, 4, 3)
+        )
+    assert not ScenesDataset(folder, images=False)[0].frame.images
+    (folder / "drives/0000" / cameras[-1] / "000001.jpg").unlink()
+    assert f"{cameras[-1]}/000001.jpg" in refusal(folder, 1)
+
+
+def test_truth_of_pixels_lies_beside_each_camera(folder: Path) -> None:
+    """Folder `depth` for the camera `camera`, `depth_left` for `camera_left`."""
+    write_rig(folder, "camera", "camera_left")
+    depth_mm = np.array([[0, 1500, 65535]], np.uint16)
+    for kind, values in (("depth", depth_mm), ("classes", np.array([[255, 0, 7]], np.uint8))):
+        for name in (kind, f"{kind}_left"):
+            (folder / "drives/0000" / name).mkdir()
+            (folder / "drives/0000" / name / "000000.png").write_bytes(encode_png(values))
+    truths = ScenesDataset(folder, images=False).pixel_truth(0)
+    assert set(truths) == {"camera", "camera_left"}
+    for truth in truths.values():
+        np.testing.assert_allclose(truth.depth_m, [[np.inf, 1.5, 65.535]])
+        np.testing.assert_array_equal(truth.classes, [[255, 0, 7]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "says"),
+    [
+        ("depth", np.zeros((2, 2), np.uint8), "16 bit"),
+        ("depth", np.zeros((2, 2, 3), np.uint8), "one channel"),
+        ("classes", np.zeros((2, 3), np.uint8), "one class for each depth"),
+        ("classes", np.zeros((2, 2), np.uint16), "uint8"),
+        ("classes", None, "whole JPEG or PNG"),
+    ],
+)
+def test_refuses_truth_that_cannot_be_right(folder: Path, kind: str, values: Any, says: str) -> None:
+    write_rig(folder, "camera")
+    right = {"depth": np.ones((2, 2), np.uint16), "classes": np.zeros((2, 2), np.uint8)}
+    for name, own in {**right, kind: values}.items():
+        (folder / "drives/0000" / name).mkdir()
+        (folder / "drives/0000" / name / "000000.png").write_bytes(b"torn" if own is None else encode_png(own))
+    with pytest.raises(InputError, match=says) as caught:
+        ScenesDataset(folder, images=False).pixel_truth(0)["camera"]
+    assert f"{kind}/000000.png" in str(caught.value)
+
+
+def test_refuses_a_camera_without_a_folder_name(folder: Path) -> None:
+    write_rig(folder, "front")
+    assert "camera front" in refusal(folder, kind=GeometryError)
+
+
+def test_tells_which_benchmark_it_is(folder: Path) -> None:
+    assert ScenesDataset(folder).description.benchmark is None
+    drives = [{"name": "0000", "split": "train", "num_frames": 2}]
+    describe(folder, drives=drives, benchmark={"name": "scenes-64", "version": 1, "signature": "ab"})
+    assert ScenesDataset(folder).description.benchmark == BenchmarkEntry(name="scenes-64", version=1, signature="ab")
 
 
 def open_and_look(folder: Path, index: int | None, **arguments: Any) -> None:

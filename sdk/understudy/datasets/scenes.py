@@ -56,6 +56,15 @@ class DriveEntry(Config):
     num_frames: int = Field(ge=1)
 
 
+class BenchmarkEntry(Config):
+    """Which data set of the fixed benchmark this is; results of different versions do not compare."""
+
+    name: str
+    version: int = Field(ge=1)
+    signature: str
+    """Of the data, as the generator knew them when it made this one."""
+
+
 class ScenesDescription(Config):
     """Contents of dataset.yaml."""
 
@@ -66,6 +75,8 @@ class ScenesDescription(Config):
     drives: tuple[DriveEntry, ...]
     generator: dict[str, Any]
     """The configuration that made it, seed included."""
+    benchmark: BenchmarkEntry | None = None
+    """None for a data set that belongs to no benchmark."""
 
 
 @dataclass(frozen=True)

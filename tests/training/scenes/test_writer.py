@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from understudy.cli import build_app
 from understudy.datasets.scenes import ScenesDataset
 from understudy.errors import InputError
-from understudy_training.scenes.config import SceneConfig
+from understudy_training.scenes.config import SceneConfig, SurroundConfig
 from understudy_training.scenes.writer import make_scenes, write_drive
 
 SMALL = SceneConfig(
@@ -165,3 +167,50 @@ def test_verb_refuses_bad_values_in_one_line(tmp_path: Path, arguments: list[str
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--cameras", "six"], "--cameras: found six, wanted one of: front, surround, none"),
+        (["--cameras", "surround", "--no-camera"], "--cameras: found --no-camera beside it"),
+        (["--cameras", "none", "--depth"], "--depth: found no cameras"),
+        (["--benchmark", "scenes-64", "--seed", "0"], "--benchmark: found --seed beside it"),
+        (["--benchmark", "scenes-64", "--val-drives", "3"], "--benchmark: found --val-drives beside it"),
+        (["--benchmark", "scenes-1"], "benchmark: found scenes-1, wanted one of: scenes-64"),
+        (["--val-seed", "0"], "val_seed: found 0, wanted another seed"),
+        (["--turns-per-frame", "0"], "turns_per_frame"),
+    ],
+)
+def test_verb_refuses_options_that_contradict(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = CliRunner().invoke(build_app(), ["scenes", str(tmp_path / "set"), *arguments])
+    assert isinstance(done.exception, InputError)
+    assert says in str(done.exception)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "folders"),
+    [
+        (["--cameras", "none"], 0),
+        (["--cameras", "front"], 1),
+        (["--cameras", "surround"], 6),
+        (["--cameras", "surround", "--depth"], 18),
+        (["--camera"], 1),
+    ],
+    ids=["none", "front", "surround", "depth", "camera"],
+)
+def test_verb_chooses_the_cameras(tmp_path: Path, choice: list[str], folders: int) -> None:
+    small = ["--drives", "1", "--frames", "1", "--val-drives", "0"]
+    done = CliRunner().invoke(build_app(), ["scenes", str(tmp_path / "set"), *small, *choice])
+    assert done.exit_code == 0, done.output
+    made = [path for path in (tmp_path / "set" / "drives" / "0000").iterdir() if path.name != "frames"]
+    assert len(made) == folders
+    assert all(len(list(path.iterdir())) == 1 for path in made)
+
+
+def test_overwriting_takes_the_pictures_of_every_camera_away(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make_scenes(SMALL.model_copy(update={"surround": SurroundConfig(ground_truth=True), "num_frames": 1}), out)
+    make_scenes(SMALL, out, overwrite=True)
+    assert digests(out) == digests(made)

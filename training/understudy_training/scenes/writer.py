@@ -19,6 +19,7 @@ from understudy.datasets.scenes import (
     DEPTH,
     DESCRIPTION_FILE,
     RIG_FILE,
+    BenchmarkEntry,
     DriveEntry,
     ScenesDescription,
     truth_folder,
@@ -55,7 +56,13 @@ class Made:
 
 
 def make_scenes(
-    config: SceneConfig, out: Path, *, workers: int = 2, overwrite: bool = False, track: Track = silent
+    config: SceneConfig,
+    out: Path,
+    *,
+    workers: int = 2,
+    overwrite: bool = False,
+    track: Track = silent,
+    benchmark: BenchmarkEntry | None = None,
 ) -> Made:
     """Makes a data set; its bytes depend on the configuration only, not on the number of workers.
 
@@ -68,7 +75,7 @@ def make_scenes(
     try:
         for counts in track(_write_drives(config, out, workers), "scenes", total=config.num_drives):
             totals += counts
-        _write_description(config, out)
+        _write_description(config, benchmark, out)
     except OSError as error:
         raise InputError(f"{out}", found=str(error), wanted="a folder with room to write to") from error
     num_frames = config.num_drives * config.num_frames
@@ -143,20 +150,21 @@ def _write_drives(config: SceneConfig, out: Path, workers: int) -> Iterator[tupl
             pool.shutdown(cancel_futures=True)
 
 
-def _write_description(config: SceneConfig, out: Path) -> None:
+def _write_description(config: SceneConfig, benchmark: BenchmarkEntry | None, out: Path) -> None:
     """Comes last: a folder without it was not finished."""
     build_rig(config).write(out / RIG_FILE)
     drives = tuple(
         DriveEntry(name=drive_name(number), split=config.split(number), num_frames=config.num_frames)
         for number in range(config.num_drives)
     )
-    generator = config.model_dump(mode="json")
-    write_yaml(
-        out / DESCRIPTION_FILE,
-        ScenesDescription(
-            class_names=ACTOR_CLASSES, point_class_names=POINT_CLASSES, drives=drives, generator=generator
-        ),
+    description = ScenesDescription(
+        class_names=ACTOR_CLASSES,
+        point_class_names=POINT_CLASSES,
+        drives=drives,
+        generator=config.model_dump(mode="json"),
+        benchmark=benchmark,
     )
+    write_yaml(out / DESCRIPTION_FILE, description)
 
 
 def _write_frame(file: Path, moment: Moment) -> None:
