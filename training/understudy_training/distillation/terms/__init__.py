@@ -21,6 +21,7 @@ from understudy_training.distillation.terms.pointdistiller import PointDistiller
 from understudy_training.distillation.terms.rkd import RKDConfig
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths
 from understudy_training.distillation.terms.unidistill import FeatureConfig, RelationConfig, ResponseConfig
+from understudy_training.distillation.terms.xray import XRayBoxConfig, XRayEmbeddingConfig, XRayHeadConfig
 
 TermConfig = Annotated[
     ResponseConfig
@@ -33,7 +34,10 @@ TermConfig = Annotated[
     | MaskedFeatureConfig
     | RKDConfig
     | CWDConfig
-    | PointDistillerConfig,
+    | PointDistillerConfig
+    | XRayHeadConfig
+    | XRayEmbeddingConfig
+    | XRayBoxConfig,
     Field(discriminator="kind"),
 ]
 
@@ -54,4 +58,7 @@ __all__ = [
     "TermConfig",
     "TermSettings",
     "Widths",
+    "XRayBoxConfig",
+    "XRayEmbeddingConfig",
+    "XRayHeadConfig",
 ]
