@@ -23,20 +23,24 @@ class BoxBatch:
         labels: `(B, N)` int64, index into the student's classes.
         valid: `(B, N)` bool: a box to be found.
         ignored: `(B, N)` bool: a box that too few points hit; neither to be found nor background.
+        past: boxes of earlier frames, carried into the current ego frame, where a term asks for them.
     """
 
     geometry: Tensor
     labels: Tensor
     valid: Tensor
     ignored: Tensor
+    past: BoxBatch | None = None
 
     def to(self, device: torch.device) -> BoxBatch:
         """The same boxes on another device."""
-        return BoxBatch(*(part.to(device, non_blocking=True) for part in self._parts()))
+        past = None if self.past is None else self.past.to(device)
+        return BoxBatch(*(part.to(device, non_blocking=True) for part in self._parts()), past)
 
     def pin_memory(self) -> BoxBatch:
         """The same boxes in pinned memory."""
-        return BoxBatch(*(part.pin_memory() for part in self._parts()))
+        past = None if self.past is None else self.past.pin_memory()
+        return BoxBatch(*(part.pin_memory() for part in self._parts()), past)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.geometry, self.labels, self.valid, self.ignored

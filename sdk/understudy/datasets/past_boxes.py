@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from understudy.boxes import Boxes
 from understudy.datasets.dataset import Dataset, Sequential
 from understudy.errors import InputError
@@ -13,8 +11,8 @@ from understudy.pose import Pose
 class PastBoxes:
     """The boxes of a sample and of those before it in the same drive, all in the sample's ego frame.
 
-    A drive's first samples have fewer; nothing is repeated. What a sample holds is read once for as long as it is
-    among the last few asked for, so that going through a drive reads each sample once.
+    A drive's first samples have fewer; nothing is repeated. Each sample's labels are read once and kept: they are small
+    (a hundred boxes take 4 KiB).
 
     Args:
         dataset: a data set of drives whose samples have labels and tell where the ego was.
@@ -32,7 +30,7 @@ class PastBoxes:
             found = f"{type(dataset).__name__}, which does not tell which samples follow each other"
             raise InputError("boxes of earlier samples", found=found, wanted="a data set of drives")
         self._dataset, self._drives, self._count = dataset, dataset, count
-        self._held: OrderedDict[int, tuple[Boxes, Pose]] = OrderedDict()
+        self._held: dict[int, tuple[Boxes, Pose]] = {}
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -51,18 +49,14 @@ class PastBoxes:
         return tuple(boxes)
 
     def _labels(self, index: int) -> tuple[Boxes, Pose]:
-        if index in self._held:
-            self._held.move_to_end(index)
-            return self._held[index]
-        sample = self._dataset[index]
-        if sample.boxes is None or sample.frame.world_from_ego is None:
-            found = "no labeled boxes" if sample.boxes is None else "nothing of where the ego was"
-            raise InputError(
-                f"sample {sample.key}", found=found, wanted="labels and a pose", remedy="take no past boxes"
-            )
-        self._held[index] = sample.boxes, sample.frame.world_from_ego
-        while len(self._held) > 2 * (self._count + 1):
-            self._held.popitem(last=False)
+        if index not in self._held:
+            sample = self._dataset[index]
+            boxes, world_from_ego = sample.boxes, sample.frame.world_from_ego
+            if boxes is None or world_from_ego is None:
+                found = "no labeled boxes" if boxes is None else "nothing of where the ego was"
+                remedy = "take no past boxes"
+                raise InputError(f"sample {sample.key}", found=found, wanted="labels and a pose", remedy=remedy)
+            self._held[index] = boxes, world_from_ego
         return self._held[index]
 
 

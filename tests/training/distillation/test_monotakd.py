@@ -265,6 +265,3 @@ def test_branches_keep_the_maps_size_and_the_residual_has_both_signs():
     maps = branches(draw(1, 6, 12, 10))
     assert maps.fused.shape == maps.visual.shape == maps.spatial.shape == (1, 8, 12, 10)
     assert maps.spatial.min() < 0 < maps.spatial.max()
-    folded = TwoBranches(ResidualBranch(fold=True), 6, 8)(draw(1, 6, 12, 10))
-    assert folded.spatial is None
-    assert folded.fused is folded.visual

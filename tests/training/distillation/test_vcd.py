@@ -12,12 +12,12 @@ from understudy_training.distillation.occupancy import (
     OccupancyGeometry,
     VoxelGrid,
     box_gaussians,
-    frustum_voxels,
     occupancy,
 )
 from understudy_training.distillation.terms.vcd import normalized, vcd
 from understudy_training.distillation.trajectories import FrameBoxes, trajectory_mask, warped
 from understudy_training.distillation.true_depth import drop_hits, one_hot_depth, overridden_depth
+from understudy_training.models.frustum import Frustum
 
 GRID = Grid(x_range_m=(-16.0, 16.0), y_range_m=(-8.0, 8.0), z_range_m=(-1.0, 3.0), cell_m=0.5)
 
@@ -162,11 +162,15 @@ def ring_of_cameras(count: int = 3) -> list[Camera]:
 PICTURES = Pictures(
     num_cameras=3, width_px=64, height_px=32, focal_px=40.0, depth=DepthBins(near_m=1.0, far_m=20.0, count=12)
 )
-VOXELS = VoxelGrid(GRID, layers=4, stride=2)
+VOXELS = VoxelGrid(GRID, stride=2)
+
+
+def voxels_of(cameras: list[Camera], pictures: Pictures = PICTURES) -> torch.Tensor:
+    return VOXELS.voxels(Frustum.of([cameras], pictures).places())
 
 
 def test_no_voxel_gets_more_than_the_pixels_have_and_the_order_of_cameras_does_not_matter():
-    voxels = frustum_voxels(ring_of_cameras(), PICTURES, VOXELS)[None]
+    voxels = voxels_of(ring_of_cameras())
     depth = draw(1, 3, 12, 4, 8).softmax(2)
     filled = occupancy(depth, voxels, VOXELS.shape)
     assert filled.shape == (1, 4, 16, 32)
@@ -177,7 +181,7 @@ def test_no_voxel_gets_more_than_the_pixels_have_and_the_order_of_cameras_does_n
 
 
 def test_a_pixels_bin_falls_where_the_camera_looks():
-    voxels = frustum_voxels(ring_of_cameras(4), PICTURES.model_copy(update={"num_cameras": 4}), VOXELS)
+    voxels = voxels_of(ring_of_cameras(4))[0]
     middles_m = PICTURES.depth.middles_m()
     layers, height, width = VOXELS.shape
     for camera, (along_x, along_y) in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):
@@ -196,7 +200,7 @@ def test_a_pixels_bin_falls_where_the_camera_looks():
 def test_depth_of_another_focal_length_lies_where_it_is_in_meters():
     farther = PICTURES.model_copy(update={"focal_px": 80.0})
     camera = ring_of_cameras(1)
-    near, scaled = (frustum_voxels(camera, pictures, VOXELS)[0, :, 2, 4] for pictures in (PICTURES, farther))
+    near, scaled = (voxels_of(camera, pictures)[0, 0, :, 2, 4] for pictures in (PICTURES, farther))
     depth_m = PICTURES.depth.middles_m()
     assert (scaled >= 0).sum() > (near >= 0).sum()
     assert int(scaled[-1]) % 32 == int(16 + depth_m[-1] / 2)
@@ -204,19 +208,19 @@ def test_depth_of_another_focal_length_lies_where_it_is_in_meters():
 
 def test_boxes_weigh_the_voxels_about_their_centers():
     geometry = torch.tensor([[[10.2, -3.4, 1.1, 4.4, 1.9, 1.6, 0.3], [-10.0, 5.0, 0.4, 0.8, 0.7, 1.7, 0.0]]])
-    weight = box_gaussians(geometry, torch.tensor([[True, True]]), VOXELS, torch.tensor([[2.0, 2.0]]))
+    weight = box_gaussians(geometry, torch.tensor([[True, True]]), VOXELS)
     assert weight.shape == (1, 4, 16, 32)
     for x, y, z in geometry[0, :, :3].tolist():
         layer, row, column = int(z + 1), int(y + 8), int(x + 16)
         assert weight[0, layer, row, column].item() == pytest.approx(1, abs=1e-6)
-    empty = box_gaussians(geometry, torch.tensor([[False, False]]), VOXELS, torch.tensor([[2.0, 2.0]]))
+    empty = box_gaussians(geometry, torch.tensor([[False, False]]), VOXELS)
     torch.testing.assert_close(empty, torch.full_like(empty, 1e-7))
 
 
 def test_an_empty_scene_is_finite_and_asks_for_next_to_nothing():
     mask = trajectory_mask([car(0.0, 0.0, valid=False)], poses(Pose.identity()), GRID, stride=2)
-    weight = box_gaussians(torch.zeros(1, 1, 7), torch.tensor([[False]]), VOXELS, torch.ones(1, 1))
-    geom = OccupancyGeometry(frustum_voxels(ring_of_cameras(), PICTURES, VOXELS)[None], weight)
+    weight = box_gaussians(torch.zeros(1, 1, 7), torch.tensor([[False]]), VOXELS)
+    geom = OccupancyGeometry(voxels_of(ring_of_cameras()), weight)
     logits = draw(1, 3, 12, 4, 8).requires_grad_()
     f_s = draw(1, 4, 16, 32).requires_grad_()
     said = vcd(torch.zeros(1, 4, 16, 32), f_s, mask, draw(1, 3, 12, 4, 8, seed=1).softmax(2), logits.softmax(2), geom)

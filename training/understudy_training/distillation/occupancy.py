@@ -7,60 +7,63 @@ columns along x, as in the bird's-eye maps. The release builds the frustum from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from understudy.bundle.inputs import Pictures
 from understudy.bundle.manifest import Grid
-from understudy.network_pictures import network_camera
-from understudy.rig import Camera
+from understudy_training.targets import gaussian_radius
 
+_LAYER_M = 1.0
 _LEAST = 1e-7
 """Added to the boxes' Gaussians, as in the release: a frame without boxes still counts a little."""
+
+Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class VoxelGrid:
-    """Voxels over a grid's area: `layers` along z, cells of `stride` grid cells."""
+    """Voxels over a grid's area: a column of layers of about a meter over each cell of `stride` grid cells."""
 
     grid: Grid
-    layers: int = 4
     stride: int = 1
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """(Z, H, W)."""
-        return self.layers, self.grid.height // self.stride, self.grid.width // self.stride
-
-    @property
-    def count(self) -> int:
-        """Number of voxels."""
-        layers, height, width = self.shape
-        return layers * height * width
+        low_m, high_m = self.grid.z_range_m
+        layers = max(1, round((high_m - low_m) / _LAYER_M))
+        return layers, self.grid.height // self.stride, self.grid.width // self.stride
 
     @property
     def layer_m(self) -> float:
         """Height of a voxel."""
-        return (self.grid.z_range_m[1] - self.grid.z_range_m[0]) / self.layers
+        return (self.grid.z_range_m[1] - self.grid.z_range_m[0]) / self.shape[0]
+
+    @property
+    def cell_m(self) -> float:
+        """Side of a voxel on the ground."""
+        return self.grid.cell_m * self.stride
 
     def place(self, points_ego: Tensor) -> Tensor:
         """`(..., 3)` column, row and layer of points, not rounded."""
-        grid, cell_m = self.grid, self.grid.cell_m * self.stride
-        corner = points_ego.new_tensor([grid.x_range_m[0], grid.y_range_m[0], grid.z_range_m[0]])
-        return (points_ego - corner) / points_ego.new_tensor([cell_m, cell_m, self.layer_m])
+        corner = (self.grid.x_range_m[0], self.grid.y_range_m[0], self.grid.z_range_m[0])
+        size_m = (self.cell_m, self.cell_m, self.layer_m)
+        return (points_ego - points_ego.new_tensor(corner)) / points_ego.new_tensor(size_m)
 
     def voxels(self, points_ego: Tensor) -> Tensor:
-        """`(...,)` int64 voxel of each point; -1 off the grid or where a coordinate is no number."""
+        """`(...,)` int64 voxel of each point; -1 off the grid."""
+        _, height, width = self.shape
+        cells = self.place(points_ego).floor()
+        column, row, layer = cells.long().unbind(-1)
+        return torch.where(self.holds(cells), (layer * height + row) * width + column, torch.full_like(row, -1))
+
+    def holds(self, cells: Tensor) -> Tensor:
+        """`(...,)` bool: whether `(..., 3)` columns, rows and layers lie on the grid."""
         layers, height, width = self.shape
-        place = self.place(points_ego)
-        column, row, layer = place.nan_to_num(-1.0, -1.0, -1.0).floor().long().unbind(-1)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (layer >= 0) & (layer < layers)
-        return torch.where(inside, (layer * height + row) * width + column, torch.full_like(row, -1))
+        inside = (cells >= 0) & (cells < cells.new_tensor([width, height, layers]))
+        return inside.all(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,39 +71,21 @@ class OccupancyGeometry:
     """Where a frustum's bins fall, and which voxels count.
 
     Attributes:
-        voxels: `(B, N, D, h, w)` int64 voxel of each bin of each camera's pixels, -1 off the grid.
+        voxels: `(B, N, D, h, w)` int64 voxel of each bin of each camera's features, -1 off the grid.
         weight: `(B, Z, H, W)` the labeled boxes' Gaussians in 3D.
     """
 
     voxels: Tensor
     weight: Tensor
 
-
-def frustum_voxels(cameras: Sequence[Camera], pictures: Pictures, voxel_grid: VoxelGrid) -> Tensor:
-    """`(N, D, h, w)` int64 voxel in which the middle of each bin of each feature lies, -1 off the grid.
-
-    Args:
-        cameras: in the network's order.
-        pictures: what the network takes; its depths count as of a camera of `focal_px`.
-        voxel_grid: the voxels.
-    """
-    places = [torch.from_numpy(_frustum_m(camera, pictures)) for camera in cameras]
-    return voxel_grid.voxels(torch.stack(places))
+    @property
+    def shape(self) -> Shape:
+        """(Z, H, W)."""
+        _, layers, height, width = self.weight.shape
+        return layers, height, width
 
 
-def _frustum_m(camera: Camera, pictures: Pictures) -> NDArray[np.float64]:
-    """`(D, h, w, 3)` middles of a camera's bins, in ego."""
-    seen_by, stride = network_camera(camera, pictures.width_px, pictures.height_px), pictures.feature_stride
-    v, u = ((np.arange(count) + 0.5) * stride - 0.5 for count in pictures.feature_size)
-    v, u = np.meshgrid(v, u, indexing="ij")
-    rays = np.stack(
-        [(u - seen_by.cx_px) / seen_by.fx_px, (v - seen_by.cy_px) / seen_by.fy_px, np.ones_like(u)], axis=-1
-    )
-    depth_m = pictures.depth.middles_m() * (seen_by.fx_px / pictures.focal_px)
-    return seen_by.ego_from_sensor.pose().apply(depth_m[:, None, None, None] * rays)
-
-
-def occupancy(depth: Tensor, voxels: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def occupancy(depth: Tensor, voxels: Tensor, shape: Shape) -> Tensor:
     """`(B, Z, H, W)`: sum of the depth probabilities that fall into each voxel.
 
     Args:
@@ -114,23 +99,26 @@ def occupancy(depth: Tensor, voxels: Tensor, shape: tuple[int, int, int]) -> Ten
     return filled[:, :count].reshape(len(depth), *shape)
 
 
-def box_gaussians(geometry: Tensor, valid: Tensor, voxel_grid: VoxelGrid, radius: Tensor) -> Tensor:
+def box_gaussians(
+    geometry: Tensor, valid: Tensor, voxel_grid: VoxelGrid, *, overlap: float = 0.1, min_radius: int = 2
+) -> Tensor:
     """`(B, Z, H, W)`: a Gaussian about each box's center voxel, the largest where they overlap, plus 1e-7.
 
     Args:
         geometry: `(B, N, 7)` boxes in ego.
         valid: `(B, N)` bool.
         voxel_grid: the voxels.
-        radius: `(B, N)` radius in cells along x and y; a box's half height serves along z.
+        overlap: how much a shifted box must still overlap, for the radius on the ground; upward half its height.
+        min_radius: least radius on the ground, in voxels.
     """
     layers, height, width = voxel_grid.shape
-    column, row, layer = voxel_grid.place(geometry[..., :3]).floor().unbind(-1)
-    across = _falling(torch.arange(width).to(column), column, radius)
-    along = _falling(torch.arange(height).to(row), row, radius)
-    tall = (geometry[..., 5] / 2 / voxel_grid.layer_m).floor().clamp(min=0)
-    upward = _falling(torch.arange(layers).to(layer), layer, tall)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (layer >= 0) & (layer < layers)
-    drawn = (valid & inside).to(geometry.dtype)
+    cells = voxel_grid.place(geometry[..., :3]).floor()
+    column, row, layer = cells.unbind(-1)
+    length, breadth = (geometry[..., axis] / voxel_grid.cell_m for axis in (3, 4))
+    radius = gaussian_radius(length, breadth, overlap).clamp(min=min_radius)
+    upward = _falling(layers, layer, (geometry[..., 5] / 2 / voxel_grid.layer_m).floor())
+    along, across = _falling(height, row, radius), _falling(width, column, radius)
+    drawn = (valid & voxel_grid.holds(cells)).to(geometry.dtype)
     heat = geometry.new_zeros(len(geometry), layers, height, width)
     for box in range(geometry.shape[1]):
         part = upward[:, box, :, None, None] * along[:, box, None, :, None] * across[:, box, None, None, :]
@@ -138,8 +126,8 @@ def box_gaussians(geometry: Tensor, valid: Tensor, voxel_grid: VoxelGrid, radius
     return heat + _LEAST
 
 
-def _falling(places: Tensor, center: Tensor, radius: Tensor) -> Tensor:
-    """`(B, N, P)` a Gaussian of width (2 radius + 1) / 6 about the center, 0 beyond the radius."""
-    steps = places - center[..., None]
+def _falling(count: int, center: Tensor, radius: Tensor) -> Tensor:
+    """`(B, N, count)` a Gaussian of width (2 radius + 1) / 6 about the center, 0 beyond the radius."""
+    steps = torch.arange(count, dtype=center.dtype, device=center.device) - center[..., None]
     spread = 2 * ((2 * radius + 1) / 6)[..., None] ** 2
     return torch.where(steps.abs() <= radius[..., None], (-steps.square() / spread).exp(), torch.zeros_like(steps))

@@ -21,8 +21,6 @@ from understudy_training.models.backbone import ConvBlock
 class ResidualBranch(Config):
     """How wide the second branch is; what is left out is as wide as the paper's."""
 
-    fold: bool = False
-    """One branch only, taught by both targets: nothing is added to the network."""
     inner: int | None = Field(None, gt=0)
     """Channels within the spatial alignment; the map's own unless told."""
     hidden: int | None = Field(None, gt=0)
@@ -36,12 +34,12 @@ class BranchMaps:
     Attributes:
         fused: what the backbone takes.
         visual: F_vis, like the camera assistant's map.
-        spatial: F_spa behind its alignment, like the residual; None when folded into one branch.
+        spatial: F_spa behind its alignment, like the residual.
     """
 
     fused: Tensor
     visual: Tensor
-    spatial: Tensor | None
+    spatial: Tensor
 
 
 class DilatedBlock(nn.Sequential):
@@ -113,14 +111,12 @@ class TwoBranches(nn.Module):
         super().__init__()
         self.channels = channels
         self.collapse_visual = ConvBlock(channels_in, channels)
-        self.collapse_spatial = None if config.fold else ConvBlock(channels_in, channels)
-        self.align = None if config.fold else SpatialAlignment(channels, config.inner or channels)
-        self.fuse = None if config.fold else Fusion(channels, config.hidden or 2 * channels)
+        self.collapse_spatial = ConvBlock(channels_in, channels)
+        self.align = SpatialAlignment(channels, config.inner or channels)
+        self.fuse = Fusion(channels, config.hidden or 2 * channels)
 
     def forward(self, lifted: Tensor) -> BranchMaps:
         """See `BranchMaps`; `lifted` is `(B, C_in, H, W)`."""
         visual = self.collapse_visual(lifted)
-        if self.collapse_spatial is None or self.align is None or self.fuse is None:
-            return BranchMaps(visual, visual, None)
         spatial = self.align(self.collapse_spatial(lifted))
         return BranchMaps(self.fuse(visual, spatial), visual, spatial)
