@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,17 +30,17 @@ class BoxBatch:
     labels: Tensor
     valid: Tensor
     ignored: Tensor
-    past: BoxBatch | None = None
+    past: BoxBatch | None = field(default=None, kw_only=True)
 
     def to(self, device: torch.device) -> BoxBatch:
         """The same boxes on another device."""
         past = None if self.past is None else self.past.to(device)
-        return BoxBatch(*(part.to(device, non_blocking=True) for part in self._parts()), past)
+        return BoxBatch(*(part.to(device, non_blocking=True) for part in self._parts()), past=past)
 
     def pin_memory(self) -> BoxBatch:
         """The same boxes in pinned memory."""
         past = None if self.past is None else self.past.pin_memory()
-        return BoxBatch(*(part.pin_memory() for part in self._parts()), past)
+        return BoxBatch(*(part.pin_memory() for part in self._parts()), past=past)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.geometry, self.labels, self.valid, self.ignored
