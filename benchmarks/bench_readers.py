@@ -121,7 +121,7 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     """What training reads: views of labeled clouds, augmented and collated for the nano student."""
     from torch.utils.data import DataLoader
 
-    from understudy_training.batches import TrainingFrames, Collate, Views, reach_of
+    from understudy_training.batches import Collate, TrainingFrames, Views, reach_of
     from understudy_training.models.detector import BevDetector
     from understudy_training.recipe import read_recipe
 
@@ -130,7 +130,7 @@ def loader_of(dataset: Dataset, workers: int, num_frames: int) -> Any:
     detector = BevDetector(config)
     lidar = next(iter(dataset[0].rig.lidars))
     clouds = TrainingFrames(dataset, lidar, reach_of(config.grid, recipe.data.augmentation), None)
-    collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points, with_clouds=False)
+    collate = Collate(detector.collate, config.class_names, config.grid, recipe.data.min_points)
     places = [(epoch, index) for epoch in range(-(-num_frames // len(dataset))) for index in range(len(dataset))]
     batches = [places[first : first + BATCH] for first in range(0, num_frames, BATCH)]
     return DataLoader(

@@ -28,6 +28,7 @@ from understudy.testing import frame_of, road_cloud, simple_rig
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
 from understudy_training.export import export_detector
 from understudy_training.models.detector import BevDetector
+from understudy_training.models.observed import Observed
 from understudy_training.models.sizes import DESIGN_GRID, Size, detector_config
 
 CLASSES = ("car", "truck", "pedestrian", "cyclist")
@@ -149,7 +150,7 @@ def _set_normalization(detector: BevDetector, cloud: np.ndarray) -> None:
     with torch.no_grad():
         for layer in layers:
             layer.momentum = None
-        detector.train()(detector.collate([cloud]))
+        detector.train()(detector.collate([Observed(cloud)]))
         for branch in (detector.head.heatmap, detector.head.regression):
             branch[-1].weight.mul_(10)
     detector.eval()

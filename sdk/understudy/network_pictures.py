@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.boxes import Boxes
 from understudy.bundle.inputs import Pictures
 from understudy.errors import FrameError, GeometryError
 from understudy.frame import Image
@@ -117,6 +119,14 @@ def network_images(
             made[number] = picture_sampler(camera, pictures.width_px, pictures.height_px)(pixels)
             mask[number] = 1.0
     return made, mask
+
+
+def shown_in_pictures(boxes: Boxes, cameras: Iterable[Camera]) -> NDArray[np.bool_]:
+    """`(N,)`: whether the center of a box lies in the picture of any camera."""
+    shown = np.zeros(len(boxes), np.bool_)
+    for camera in cameras:
+        shown |= camera.shows(*camera.project(boxes.geometry[:, :3]))
+    return shown
 
 
 def refuse_other_picture(name: str, image: Image, camera: Camera) -> None:

@@ -28,7 +28,7 @@ from understudy.parity.self_test import Outcome, SelfTest, describe_self_test, s
 from understudy.parity.taps import read_graph
 from understudy.testing import frame_of, road_cloud, simple_rig, tiny_bundle, tiny_contract, write_tiny_model
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
-from understudy_training.distillation.study import load_frames
+from understudy_training.distillation.frames import load_frames
 from understudy_training.export import export_run
 from understudy_training.fitting import fit
 from understudy_training.models.sizes import detector_config

@@ -128,7 +128,7 @@ def test_shards_decide_the_order_of_a_training(tmp_path):
         def shard_of(self, index: int) -> int:
             return index // 2
 
-    from understudy_training.distillation.study import load_frames
+    from understudy_training.distillation.frames import load_frames
 
     recipe = recipe_of({"schedule": {"epochs": 1}})
     clouds = load_frames(recipe, InShards(12))
@@ -153,7 +153,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
 
 
 def _clouds(recipe):
-    from understudy_training.distillation.study import load_frames
+    from understudy_training.distillation.frames import load_frames
 
     return load_frames(recipe, MadeUpDataset(6))
 

@@ -24,6 +24,7 @@ from understudy_training import export_command
 from understudy_training.checkpoint import RunRecord, save_run
 from understudy_training.export import ExportRecord, export_detector, export_run, made_up_cloud, onnx_bytes, parity_of
 from understudy_training.models.detector import BevDetector
+from understudy_training.models.observed import Observed
 from understudy_training.models.sizes import Size, detector_config
 from understudy_training.recipe import check_recipe
 from understudy_training.torch_engine import TorchEngine, open_torch_engine
@@ -49,7 +50,7 @@ def spread_detector(size: Size) -> BevDetector:
     with torch.no_grad():
         for layer in layers:
             layer.momentum = None
-        detector(detector.collate([made_up_cloud(GRID, 5000, np.random.default_rng(1))]))
+        detector(detector.collate([Observed(made_up_cloud(GRID, 5000, np.random.default_rng(1)))]))
         for branch in (detector.head.heatmap, detector.head.regression):
             branch[-1].weight.mul_(20)
     return detector.eval()

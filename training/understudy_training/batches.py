@@ -1,38 +1,53 @@
-"""From a data set to batches: the cloud in ego, augmented with its boxes, in an order that a seed decides."""
+"""From a data set to batches: cloud, pictures and boxes in ego, augmented alike, in an order that a seed decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from understudy.boxes import Boxes
-from understudy.bundle.manifest import Grid
+from understudy.bundle.manifest import Grid, Pictures
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.errors import InputError
+from understudy.network_pictures import chosen_cameras, network_camera, picture_sampler, shown_in_pictures
 from understudy.pose import Pose
 from understudy.progress import Track, silent
+from understudy.rig import Camera
 from understudy_training.augmentation import Augmentation, Scene, see, variant_of
+from understudy_training.models.observed import Observed
 from understudy_training.targets import BoxBatch, batch_boxes
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledFrame:
-    """`(N, 4)` float32 points in ego with intensity in [0, 1], no NaN, and the boxes labeled in it.
+    """What was seen in one frame, and the boxes labeled in it.
 
-    `ego_from_lidar` is where the LiDAR sat; `ring` is the beam of each point where the sensor tells it.
+    Attributes:
+        points: `(N, 4)` float32 in ego with intensity in [0, 1], no NaN.
+        boxes: the labels, in ego.
+        ego_from_lidar: where the LiDAR sat.
+        ring: `(N,)` beam of each point where the sensor tells it.
+        images: `(H, W, 3)` uint8 RGB by camera, as `network_camera` takes them; empty where nobody looks at pictures.
+        cameras: the cameras that took them, in the network's order.
     """
 
     points: NDArray[np.float32]
     boxes: Boxes
     ego_from_lidar: Pose = field(default_factory=Pose.identity)
     ring: NDArray[np.int16] | None = None
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    cameras: Mapping[str, Camera] = field(default_factory=dict)
+
+    @property
+    def observed(self) -> Observed:
+        """The frame without its labels."""
+        return Observed(self.points, self.images, self.cameras)
 
 
 @dataclass(frozen=True)
@@ -44,37 +59,55 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """A frame as a run sees it, and as each teacher does whose own version differs from it."""
+
+    frame: LabelledFrame
+    shown: Shown
+    teachers: Mapping[str, LabelledFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """What one step sees.
 
     Attributes:
         inputs: what the student's encoder takes.
-        clouds: the augmented clouds themselves, `(N, 4)` in ego, for a teacher whose encoder takes something else; none
-            without a teacher. Tensors, because those come from a worker through shared memory, arrays through a pipe.
+        teachers: what the encoder of each teacher takes that is asked anew each step, of the same frames.
         boxes: the labels, augmented alike.
         shown: which version of which sample each is.
     """
 
     inputs: Any
-    clouds: list[Tensor]
+    teachers: Mapping[str, Any]
     boxes: BoxBatch
     shown: tuple[Shown, ...]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on another device."""
-        return Batch(self.inputs.to(device), self.clouds, self.boxes.to(device), self.shown)
+        teachers = {name: inputs.to(device) for name, inputs in self.teachers.items()}
+        return Batch(self.inputs.to(device), teachers, self.boxes.to(device), self.shown)
 
     def pin_memory(self) -> Batch:
         """The same batch in memory that a GPU reads from without a copy in between; the loader calls it."""
-        return Batch(self.inputs.pin_memory(), self.clouds, self.boxes.pin_memory(), self.shown)
+        teachers = {name: inputs.pin_memory() for name, inputs in self.teachers.items()}
+        return Batch(self.inputs.pin_memory(), teachers, self.boxes.pin_memory(), self.shown)
 
 
-def labelled_frame(sample: Sample, lidar: str | None, reach_m: float) -> LabelledFrame:
-    """A sample as training takes it: points in ego nearer than `reach_m`, intensity in [0, 1].
+def labelled_frame(
+    sample: Sample, lidar: str | None, reach_m: float, pictures: Pictures | None = None
+) -> LabelledFrame:
+    """A sample as training takes it: points in ego nearer than `reach_m`, intensity in [0, 1], pictures of a size.
+
+    Args:
+        sample: a labeled one.
+        lidar: which LiDAR; None where there is one.
+        reach_m: points farther from ego are left out.
+        pictures: what is taken of the cameras; None takes no pictures.
 
     Raises:
         InputError: when the sample has no labels or no such cloud.
-        GeometryError: when the rig has several LiDARs and none was named.
+        GeometryError: when the rig has several LiDARs and none was named, or lacks the cameras.
     """
     name, sensor = sample.rig.lidar(lidar)
     if sample.boxes is None or name not in sample.frame.clouds:
@@ -91,7 +124,20 @@ def labelled_frame(sample: Sample, lidar: str | None, reach_m: float) -> Labelle
     np.nan_to_num(points[:, 3], copy=False, nan=0.0)  # as the pipeline takes it
     near = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < reach_m)
     ring = None if cloud.ring is None else cloud.ring[finite][near]
-    return LabelledFrame(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring)
+    images, cameras = ({}, {}) if pictures is None else _pictured(sample, pictures)
+    return LabelledFrame(points.take(near, axis=0), sample.boxes, ego_from_lidar, ring, images, cameras)
+
+
+def _pictured(sample: Sample, pictures: Pictures) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Camera]]:
+    """The sample's pictures at the network's size, and the cameras that would have taken them so."""
+    cameras, size_px = sample.rig.cameras, (pictures.width_px, pictures.height_px)
+    chosen = chosen_cameras(sample.rig, pictures)
+    images = {
+        name: picture_sampler(cameras[name], *size_px)(sample.frame.images[name].pixels)
+        for name in chosen
+        if name in sample.frame.images
+    }
+    return images, {name: network_camera(cameras[name], *size_px) for name in chosen}
 
 
 def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
@@ -101,12 +147,19 @@ def reach_of(grid: Grid, augmentation: Augmentation | None) -> float:
 
 
 class TrainingFrames:
-    """The samples of a data set as labeled clouds: kept in memory when told to, else read each time."""
+    """The samples of a data set as labeled frames: kept in memory when told to, else read each time."""
 
-    def __init__(self, dataset: Dataset, lidar: str | None, reach_m: float, max_frames: int | None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        lidar: str | None,
+        reach_m: float,
+        max_frames: int | None,
+        pictures: Pictures | None = None,
+    ) -> None:
         if len(dataset) == 0:
             raise InputError("training data", found="no samples", wanted="at least one", remedy="check the split")
-        self.dataset, self.lidar, self.reach_m = dataset, lidar, reach_m
+        self.dataset, self.lidar, self.reach_m, self.pictures = dataset, lidar, reach_m, pictures
         self.num_frames = min(len(dataset), max_frames or len(dataset))
         self.kept: list[LabelledFrame] | None = None
         self.shards: NDArray[np.int64] | None = None
@@ -118,7 +171,7 @@ class TrainingFrames:
     def __getitem__(self, index: int) -> LabelledFrame:
         if self.kept is not None:
             return self.kept[index]
-        return labelled_frame(self.dataset[index], self.lidar, self.reach_m)
+        return labelled_frame(self.dataset[index], self.lidar, self.reach_m, self.pictures)
 
     def preload(self, track: Track = silent) -> None:
         """Reads everything once."""
@@ -126,39 +179,84 @@ class TrainingFrames:
         self.kept = [self[index] for index in track(indices, "reading training frames", len(indices))]
 
 
-class Views(TorchDataset[tuple[LabelledFrame, Shown]]):
-    """The clouds as one run sees them, by (epoch, index)."""
+class Views(TorchDataset[View]):
+    """The frames as one run sees them, by (epoch, index).
 
-    def __init__(self, clouds: TrainingFrames, augmentation: Augmentation | None, seed: int) -> None:
+    Args:
+        frames: what the student sees.
+        augmentation: how they are changed.
+        seed: of the run.
+        teacher_frames: by teacher, what it sees instead, frame by frame, changed alike; left out, the same frames.
+    """
+
+    def __init__(
+        self,
+        frames: TrainingFrames,
+        augmentation: Augmentation | None,
+        seed: int,
+        teacher_frames: Mapping[str, TrainingFrames] | None = None,
+    ) -> None:
         if augmentation is not None:
-            augmentation.refuse_unless_ready(clouds.dataset.class_names)
-        self.clouds, self.augmentation, self.seed = clouds, augmentation, seed
+            augmentation.refuse_unless_ready(frames.dataset.class_names)
+        self.frames, self.augmentation, self.seed = frames, augmentation, seed
+        self.teacher_frames = dict(teacher_frames or {})
 
     def __len__(self) -> int:
-        return len(self.clouds)
+        return len(self.frames)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[LabelledFrame, Shown]:
+    def __getitem__(self, place: tuple[int, int]) -> View:
         epoch, index = place
-        cloud = self.clouds[index]
-        scene = Scene(cloud.points, cloud.boxes, cloud.ego_from_lidar, cloud.ring)
-        _, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
         shown = Shown(index, variant_of(self.augmentation, epoch))
-        return LabelledFrame(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring), shown
+        teachers = {name: self._seen(frames[index], place) for name, frames in self.teacher_frames.items()}
+        return View(self._seen(self.frames[index], place), shown, teachers)
+
+    def _seen(self, frame: LabelledFrame, place: tuple[int, int]) -> LabelledFrame:
+        scene = Scene(
+            frame.points, frame.boxes, frame.ego_from_lidar, frame.ring, images=frame.images, cameras=frame.cameras
+        )
+        epoch, index = place
+        _, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
+        return LabelledFrame(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring, seen.images, seen.cameras)
+
+
+Encode = Callable[[Sequence[Observed]], Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Collate:
-    """Makes a batch of views with the student's own collation; the clouds too when a teacher will ask for them."""
+    """Makes a batch of views with the student's own collation, and with that of each teacher that will be asked.
 
-    encode: Callable[[list[NDArray[np.float32]]], Any]
+    Attributes:
+        encode: the student's collation.
+        class_names: the student's.
+        grid: its grid.
+        min_points: boxes hit by fewer are ignored.
+        teachers: the collation of each teacher that answers live.
+        in_pictures: boxes that no camera shows are ignored too: for a student without a LiDAR.
+    """
+
+    encode: Encode
     class_names: tuple[str, ...]
     grid: Grid
     min_points: int
-    with_clouds: bool = True
+    teachers: Mapping[str, Encode] = field(default_factory=dict)
+    in_pictures: bool = False
 
-    def __call__(self, views: Sequence[tuple[LabelledFrame, Shown]]) -> Batch:
+    def __call__(self, views: Sequence[View]) -> Batch:
         """One batch; labels of classes the student does not know are left out."""
-        clouds = [view.points for view, _ in views]
-        boxes = batch_boxes([view.boxes for view, _ in views], self.class_names, self.grid, self.min_points)
-        kept = [torch.from_numpy(cloud) for cloud in clouds] if self.with_clouds else []
-        return Batch(self.encode(clouds), kept, boxes, tuple(shown for _, shown in views))
+        labels = [_only_in_pictures(view.frame) if self.in_pictures else view.frame.boxes for view in views]
+        boxes = batch_boxes(labels, self.class_names, self.grid, self.min_points)
+        taught = {
+            name: encode([view.teachers.get(name, view.frame).observed for view in views])
+            for name, encode in self.teachers.items()
+        }
+        inputs = self.encode([view.frame.observed for view in views])
+        return Batch(inputs, taught, boxes, tuple(view.shown for view in views))
+
+
+def _only_in_pictures(frame: LabelledFrame) -> Boxes:
+    """The boxes, those whose center no picture shows counted as hit by no point."""
+    shown = shown_in_pictures(frame.boxes, frame.cameras.values())
+    counts = frame.boxes.num_points
+    counts = np.full(len(frame.boxes), np.iinfo(np.int32).max, np.int32) if counts is None else counts
+    return replace(frame.boxes, num_points=np.where(shown, counts, -1).astype(np.int32))

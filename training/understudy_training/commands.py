@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -45,7 +46,7 @@ def train(
     """Train a detector on labels alone: a teacher, or a student without one."""
     from understudy.datasets.opening import open_dataset
     from understudy_training.checkpoint import refuse_to_replace
-    from understudy_training.distillation.study import load_frames
+    from understudy_training.distillation.frames import load_frames
     from understudy_training.fitting import FitOptions, fit, use_threads
     from understudy_training.loop.launch import agreed, launch_of
     from understudy_training.loop.options import parse_interval, parse_strategy
@@ -76,7 +77,9 @@ def train(
 @needs("torch", "lightning", "safetensors", extra="training")
 def distill(
     recipe: str = typer.Argument(..., help="Recipe file, or the name of one that comes with the package."),
-    teacher: Path = typer.Option(..., "--teacher", help="Run folder of the trained teacher."),
+    teacher: list[str] = typer.Option(
+        ..., "--teacher", metavar="[NAME=]RUN", help="Run folder of the trained teacher; of several, each by name."
+    ),
     data: Path = typer.Option(..., "--data", help="Labelled data set."),
     out: Path = typer.Option(..., "--out", help="Folder for the runs and the ledger."),
     split: str = typer.Option("train", "--split", help="Split to train on."),
@@ -94,6 +97,7 @@ def distill(
 ) -> None:
     """Train a student with a teacher, its control without, and say with an interval whether the teacher helped."""
     from understudy_training.distillation.study import StudyOptions, StudyPaths, study
+    from understudy_training.distillation.terms.term import TEACHER
     from understudy_training.fitting import use_threads
     from understudy_training.ledger_table import describe_ledger
     from understudy_training.loop.options import parse_interval
@@ -109,7 +113,8 @@ def distill(
         checkpoint_every=parse_interval(checkpoint_every),
         resume=resume,
     )
-    paths = StudyPaths(teacher, data, out, split, eval_split)
+    named = parse_teachers(teacher)
+    paths = StudyPaths(named.pop(TEACHER), data, out, split, eval_split, named)
     chosen = read_recipe(recipe).with_epochs(epochs)
     ledger = study(chosen, paths, options, track=progress.bar, say=typer.echo)
     ledger.write(out / "ledger.json")
@@ -128,3 +133,26 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise InputError("--seeds", found=text, wanted="different whole numbers separated by commas, such as 0,1,2")
     return tuple(int(part) for part in parts)
+
+
+def parse_teachers(entries: Sequence[str]) -> dict[str, Path]:
+    """Run folders by name: one without a name, which is then called "teacher", or several as NAME=RUN.
+
+    Raises:
+        InputError: when a name is there twice, or none is called "teacher".
+    """
+    from understudy.errors import InputError
+    from understudy_training.distillation.terms.term import TEACHER
+
+    named: dict[str, Path] = {}
+    for entry in entries:
+        name, separator, path = entry.partition("=")
+        if not (separator and name.isidentifier()):
+            name, path = TEACHER, entry
+        if name in named:
+            raise InputError("--teacher", found=f"{name} twice", wanted="each name once, as NAME=RUN")
+        named[name] = Path(path)
+    if TEACHER not in named:
+        found, remedy = ", ".join(named), "the one that terms listen to which name no other needs no name"
+        raise InputError("--teacher", found=found, wanted=f"one called {TEACHER}", remedy=remedy)
+    return named

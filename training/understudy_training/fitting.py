@@ -13,7 +13,7 @@ import lightning
 import torch
 from torch import nn
 
-from understudy.errors import UnderstudyError
+from understudy.errors import RecipeError, UnderstudyError
 from understudy_training.batches import TrainingFrames, Views
 from understudy_training.checkpoint import (
     WEIGHTS,
@@ -24,13 +24,13 @@ from understudy_training.checkpoint import (
     save_run,
     write_beginning,
 )
-from understudy_training.distillation.distiller import Distiller
+from understudy_training.distillation.distiller import Distiller, by_name
 from understudy_training.distillation.terms import Widths
 from understudy_training.loop.averaging import WeightAverage
 from understudy_training.loop.checkpoints import Checkpoints
 from understudy_training.loop.finite import Finite
 from understudy_training.loop.launch import is_first_process
-from understudy_training.loop.options import DEFAULTS, FitOptions, Teaching
+from understudy_training.loop.options import DEFAULTS, FitOptions, Teaching, Teachings
 from understudy_training.loop.order import divide
 from understudy_training.loop.shared_statistics import share_statistics
 from understudy_training.loop.task import DetectionTask, one_cycle
@@ -71,7 +71,7 @@ def fit(
     folder: Path,
     options: FitOptions = DEFAULTS,
     *,
-    teaching: Teaching | None = None,
+    teaching: Teaching | Teachings | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> BevDetector:
     """Trains a detector from scratch and writes its run folder; in every process that trains, with equal arguments.
@@ -81,7 +81,7 @@ def fit(
         clouds: the training frames.
         folder: the run folder.
         options: seed, devices, resumption.
-        teaching: the teacher, or None for a run without one.
+        teaching: the teacher, or several by the names that the recipe's terms call, or None for a run without.
         say: takes one line an epoch, and one at the end.
 
     Raises:
@@ -93,7 +93,8 @@ def fit(
     usable_precision(recipe.precision)
     check_loggers(options.loggers)
     divide(recipe.data.batch_size, len(clouds), recipe.schedule.accumulate, options.num_processes)
-    identity = identity_of(recipe, clouds.dataset.fingerprint, options.seed, teaching.weights if teaching else "")
+    teachings = {} if teaching is None else by_name(teaching)
+    identity = identity_of(recipe, clouds.dataset.fingerprint, options.seed, weights_of(teachings))
     checkpoint = checkpoint_to_resume(folder, identity) if options.resume else None
     if options.resume and (folder / WEIGHTS).is_file() and checkpoint is not None:
         say(read_record(folder).summary(folder))
@@ -104,7 +105,7 @@ def fit(
             _begin(recipe, clouds, folder, options, identity if checkpoint is None else None)
         stack.enter_context(quiet_lightning())
         stack.enter_context(deterministic_algorithms(options.deterministic))
-        return _trained(recipe, clouds, folder, options, teaching, checkpoint, say)
+        return _trained(recipe, clouds, folder, options, teachings, checkpoint, say)
 
 
 def _begin(
@@ -123,7 +124,7 @@ def _trained(
     clouds: TrainingFrames,
     folder: Path,
     options: FitOptions,
-    teaching: Teaching | None,
+    teachings: Teachings,
     checkpoint: Path | None,
     say: Callable[[str], None],
 ) -> BevDetector:
@@ -131,9 +132,10 @@ def _trained(
     detector = build_detector(recipe, options.seed)
     if options.num_processes > 1:
         share_statistics(detector)
-    distiller = build_distiller(recipe, detector, teaching, options.seed)
-    views = Views(clouds, recipe.data.augmentation, options.seed)
-    task = DetectionTask(detector, recipe, views, distiller, teaching.teacher if teaching else None)
+    distiller = build_distiller(recipe, detector, teachings, options.seed)
+    own_frames = {name: entry.frames for name, entry in teachings.items() if entry.frames and entry.teacher.encode}
+    views = Views(clouds, recipe.data.augmentation, options.seed, own_frames)
+    task = DetectionTask(detector, recipe, views, distiller, {name: entry.teacher for name, entry in teachings.items()})
     trainer, parts = _trainer(recipe, folder, options, detector, checkpoint, say)
     try:
         trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
@@ -143,7 +145,7 @@ def _trained(
     if parts.average is not None:
         parts.average.put_into(detector)
     if trainer.is_global_zero:
-        record = _record(recipe, clouds, options, teaching, trainer, detector)
+        record = _record(recipe, clouds, options, teachings, trainer, detector)
         spent = {"wall_s": parts.checkpoints.spent_s, "cpu_s": time.process_time() - cpu_s}
         saved = save_run(folder, detector, recipe, record.model_copy(update=spent))
         say(saved.summary(folder))
@@ -186,20 +188,42 @@ def build_detector(recipe: Recipe, seed: int) -> BevDetector:
     return detector
 
 
-def build_distiller(recipe: Recipe, detector: BevDetector, teaching: Teaching | None, seed: int) -> Distiller | None:
-    """The recipe's terms between the teacher and the detector; None without either."""
-    if teaching is None or recipe.distillation is None:
+def build_distiller(recipe: Recipe, detector: BevDetector, teachings: Teachings, seed: int) -> Distiller | None:
+    """The recipe's terms between the teachers and the detector; None without either.
+
+    Raises:
+        RecipeError: when a term listens to a teacher that is not there.
+    """
+    if not teachings or recipe.distillation is None:
         return None
+    missing = [name for name in recipe.distillation.teachers if name not in teachings]
+    if missing:
+        found, remedy = ", ".join(teachings), "--teacher NAME=RUN for each"
+        raise RecipeError("teachers", found=found, wanted=", ".join(recipe.distillation.teachers), remedy=remedy)
+    widths = {name: entry.widths for name, entry in teachings.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Distiller(recipe.distillation, teaching.widths, widths_of(detector), recipe.schedule.epochs)
+        return Distiller(recipe.distillation, widths, widths_of(detector), recipe.schedule.epochs)
+
+
+def weights_of(teachings: Teachings) -> str:
+    """Hash of the only teacher's weights, or of each by name; empty without any."""
+    if len(teachings) <= 1:
+        return "".join(entry.weights for entry in teachings.values())
+    return ",".join(f"{name}={entry.weights}" for name, entry in sorted(teachings.items()))
 
 
 def widths_of(detector: BevDetector) -> Widths:
     """Channels of what the detector's features are compared by."""
     learned = isinstance(detector.config.encoder, LearnedPillarEncoder)
     pillar = detector.encoder.channels if learned else 0
-    return Widths(low=detector.config.backbone.widths[0], high=detector.neck.channels, pillar=pillar)
+    camera = detector.config.camera_encoder
+    return Widths(
+        low=detector.config.backbone.widths[0],
+        high=detector.neck.channels,
+        pillar=pillar,
+        camera=0 if camera is None else camera.channels,
+    )
 
 
 def use_threads(threads: int | None, sharing: int = 1) -> None:
@@ -211,7 +235,7 @@ def _record(
     recipe: Recipe,
     clouds: TrainingFrames,
     options: FitOptions,
-    teaching: Teaching | None,
+    teachings: Teachings,
     trainer: lightning.Trainer,
     detector: BevDetector,
 ) -> RunRecord:
@@ -222,8 +246,8 @@ def _record(
         steps=trainer.global_step,
         frames=len(clouds),
         data=clouds.dataset.fingerprint,
-        teacher=teaching.weights if teaching else "",
-        teacher_shuffled=teaching.shuffled if teaching else False,
+        teacher=weights_of(teachings),
+        teacher_shuffled=any(entry.shuffled for entry in teachings.values()),
         precision=usable_precision(recipe.precision),
         device=str(trainer.strategy.root_device),
         processes=options.num_processes,

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from understudy_training.models.camera import ImagesBatch
+from understudy_training.models.detector import DetectorOutputs
+from understudy_training.models.fusion import FusionBatch
 from understudy_training.targets import Targets
 
 DIRECTION_SHARE = 0.2
@@ -99,3 +102,24 @@ def detection_loss(
     heatmap_part = focal_loss(heatmap, targets.heatmap, targets.background, by_center)
     regression_part = regression_loss(regression, targets, by_box)
     return DetectionLoss(heatmap_part + regression_weight * regression_part, heatmap_part, regression_part)
+
+
+def depth_count(inputs: ImagesBatch | FusionBatch) -> Tensor:
+    """A scalar: how many cells of the pictures' features a LiDAR point falls into."""
+    return inputs.depth_bins.ge(0).sum().float()
+
+
+def depth_loss(outputs: DetectorOutputs, inputs: ImagesBatch | FusionBatch, divisor: Tensor | None = None) -> Tensor:
+    """Cross entropy of the predicted depth where a LiDAR point says what it is (BEVDepth, Li et al. 2022).
+
+    Args:
+        outputs: of a detector that sees pictures.
+        inputs: what it took; cells without a point are left out.
+        divisor: a scalar instead of the number of cells, for a batch that is a part of a larger one.
+    """
+    assert outputs.camera is not None
+    bins = inputs.depth_bins.to(torch.int64)
+    surprise = functional.cross_entropy(
+        wide(outputs.camera.depth).flatten(0, 1), bins.flatten(0, 1), ignore_index=-1, reduction="sum"
+    )
+    return surprise / (depth_count(inputs).clamp(min=1) if divisor is None else divisor)

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from understudy.bundle.manifest import Contract, DetectedClass, Grid
+from understudy.bundle.manifest import Contract, DetectedClass, Grid, ImagesInput, Pictures
 from understudy.configuration import Config, check_config, read_yaml
 from understudy.converters.class_maps import ClassChoice
 from understudy.errors import RecipeError
 from understudy_training.augmentation import Augmentation
 from understudy_training.distillation.distiller import DistillationConfig
 from understudy_training.models.config import DetectorConfig, Three
-from understudy_training.models.sizes import Size, detector_config
+from understudy_training.models.sizes import Sensors, Size, detector_config
 
 Precision = Literal["32-true", "bf16-mixed", "fp16-mixed"]
 
@@ -25,16 +25,28 @@ class SizedDetector(Config):
 
     kind: Literal["sized"] = "sized"
     size: Size
+    sensors: Sensors = "lidar"
     grid: Grid
     class_names: tuple[str, ...] = Field(min_length=1)
     strides: Three = (2, 2, 2)
     output_stride: int | None = None
+    pictures: Pictures | None = None
+    """What is taken of the cameras, where `sensors` has any."""
+    depth: Literal["predicted", "assistant", "expert"] = "predicted"
+    """Of a teacher that sees the LiDAR's depth in its pictures; see `CameraEncoder.depth`."""
 
     def build(self) -> DetectorConfig:
         """The detector written out."""
-        return detector_config(
-            self.size, self.grid, self.class_names, strides=self.strides, output_stride=self.output_stride
+        config = detector_config(
+            self.size,
+            self.grid,
+            self.class_names,
+            strides=self.strides,
+            output_stride=self.output_stride,
+            sensors=self.sensors,
+            pictures=self.pictures,
         )
+        return config if self.depth == "predicted" else config.with_depth(self.depth)
 
 
 class DataConfig(Config):
@@ -94,6 +106,9 @@ class LossConfig(Config):
     gaussian_overlap: float = Field(0.1, gt=0, lt=1)
     min_radius: int = Field(2, ge=0)
     """Least radius of a centre's Gaussian, in output cells."""
+    depth_weight: float = Field(0.0, ge=0)
+    """Of the cross entropy between the predicted depth and the LiDAR's, where a point falls into a feature's cell
+    (BEVDepth, Li et al. 2022); for detectors that see pictures."""
 
 
 class Recipe(Config):
@@ -156,7 +171,9 @@ class Recipe(Config):
     def contract(self) -> Contract:
         """What a pipeline must know about the detector."""
         detector, sweeps = self.detector_config(), self.data.sweeps
-        one_sweep = detector.graph_input()
+        takes = detector.graph_input()
+        if not isinstance(takes, ImagesInput):
+            takes = takes.model_copy(update={"max_points": sweeps * takes.max_points})
         classes = tuple(
             DetectedClass(name=name, score_threshold=self._threshold(name)) for name in detector.class_names
         )
@@ -164,7 +181,8 @@ class Recipe(Config):
             name=self.name,
             classes=classes,
             grid=detector.grid,
-            input=one_sweep.model_copy(update={"max_points": sweeps * one_sweep.max_points}),
+            input=takes,
+            pictures=detector.pictures,
             sweeps=sweeps,
         )
 

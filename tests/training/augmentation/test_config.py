@@ -12,7 +12,7 @@ from understudy.configuration import write_yaml
 from understudy.errors import RecipeError
 from understudy_training.augmentation import Augmentation
 from understudy_training.batches import TrainingFrames, reach_of
-from understudy_training.distillation.study import _facts
+from understudy_training.distillation.teaching import _facts
 from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import check_recipe, read_recipe
 from understudy_training.testing import GRID, MadeUpDataset, recipe_values
@@ -79,7 +79,7 @@ def test_answers_are_kept_apart_by_steps_and_by_the_objects_pasted(database, tmp
     clouds = TrainingFrames(MadeUpDataset(2), None, 20.0, None)
 
     def facts(*steps: dict) -> str:
-        return str(sorted(_facts(recipe({"variants": 2, "steps": list(steps)}), clouds).items()))
+        return str(sorted(_facts(recipe({"variants": 2, "steps": list(steps)}), clouds, "teacher").items()))
 
     paste = {"kind": "object_paste", "database": f"{database}", "counts": {"car": 3}}
     before = facts(paste)

@@ -15,14 +15,9 @@ from understudy_training.batches import Batch, Collate, TrainingFrames, Views
 from understudy_training.checkpoint import load_detector
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
-from understudy_training.distillation.study import (
-    StudyOptions,
-    StudyPaths,
-    load_frames,
-    make_teacher,
-    refuse_unless_comparable,
-)
+from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.teacher_cache import CachedTeacher
+from understudy_training.distillation.teaching import make_teacher, refuse_unless_comparable
 from understudy_training.distillation.terms.pointdistiller import PointDistillerTerm
 from understudy_training.fitting import Teaching, build_detector, fit, widths_of
 from understudy_training.ledger import read_ledger
@@ -74,13 +69,12 @@ def big_teacher() -> BevDetector:
 
 def batch_of(recipe: Recipe, clouds: TrainingFrames, detector: BevDetector, seed: int = 0) -> Batch:
     views = Views(clouds, recipe.data.augmentation, seed=seed)
-    return Collate(detector.collate, CLASSES, GRID, 3)([views[3, index] for index in (2, 0)])
+    teachers = {"teacher": big_teacher().collate}
+    return Collate(detector.collate, CLASSES, GRID, 3, teachers)([views[3, index] for index in (2, 0)])
 
 
 def kept_teacher(recipe: Recipe, teacher: BevDetector, folder: Path, *, shuffle: bool = False) -> CachedTeacher:
-    paths = StudyPaths(data=folder, teacher=folder, out=folder)
-    clouds = load_frames(recipe, MadeUpDataset(4))
-    cached = make_teacher(recipe, teacher, clouds, paths, StudyOptions(teacher_shuffle=shuffle))
+    cached = make_teacher(recipe, teacher, load_frames(recipe, MadeUpDataset(4)), folder, shuffle=shuffle)
     assert isinstance(cached, CachedTeacher)
     return cached
 

@@ -15,14 +15,9 @@ from understudy.errors import InputError
 from understudy.evaluation import read_evaluation
 from understudy_training.checkpoint import read_record
 from understudy_training.commands import parse_seeds
-from understudy_training.distillation.study import (
-    StudyOptions,
-    StudyPaths,
-    evaluate_run,
-    load_frames,
-    refuse_unless_comparable,
-    study,
-)
+from understudy_training.distillation.frames import load_frames
+from understudy_training.distillation.study import StudyOptions, StudyPaths, evaluate_run, study
+from understudy_training.distillation.teaching import refuse_unless_comparable
 from understudy_training.fitting import build_detector
 from understudy_training.ledger import read_ledger
 from understudy_training.recipe import Recipe, check_recipe

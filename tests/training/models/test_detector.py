@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from understudy_training.models.head import REGRESSION_CHANNELS
+from understudy_training.models.observed import Observed
 from understudy_training.models.sizes import Size
 
 
@@ -15,7 +16,7 @@ from understudy_training.models.sizes import Size
 def test_maps_have_the_shapes_they_promise(build, cloud: np.ndarray, size: Size, output_stride: int) -> None:
     detector = build(size, output_stride=output_stride).eval()
     with torch.no_grad():
-        outputs = detector(detector.collate([cloud, cloud[:100]]))
+        outputs = detector(detector.collate([Observed(cloud), Observed(cloud[:100])]))
     rows, columns = 48 // output_stride, 64 // output_stride
     config = detector.config
     assert outputs.heatmap.shape == (2, 2, rows, columns)
@@ -28,21 +29,21 @@ def test_maps_have_the_shapes_they_promise(build, cloud: np.ndarray, size: Size,
 def test_strides_are_free(build, cloud: np.ndarray) -> None:
     detector = build("nano", strides=(1, 2, 2), output_stride=1).eval()
     with torch.no_grad():
-        outputs = detector(detector.collate([cloud]))
+        outputs = detector(detector.collate([Observed(cloud)]))
     assert outputs.low.shape[-2:] == outputs.heatmap.shape[-2:] == (48, 64)
 
 
 def test_centers_are_rare_at_the_start(build, cloud: np.ndarray) -> None:
     detector = build("small").eval()
     with torch.no_grad():
-        probability = torch.sigmoid(detector(detector.collate([cloud])).heatmap)
+        probability = torch.sigmoid(detector(detector.collate([Observed(cloud)])).heatmap)
     assert 0.05 < probability.mean() < 0.15
 
 
 @pytest.mark.parametrize("size", ["teacher", "small"])
 def test_every_parameter_learns(build, cloud: np.ndarray, size: Size) -> None:
     detector = build(size, output_stride=2).train()
-    outputs = detector(detector.collate([cloud, cloud[::2]]))
+    outputs = detector(detector.collate([Observed(cloud), Observed(cloud[::2])]))
     (outputs.heatmap.square().mean() + outputs.regression.square().mean()).backward()
     silent = [name for name, value in detector.named_parameters() if value.grad is None or not value.grad.any()]
     assert silent == []
@@ -51,7 +52,7 @@ def test_every_parameter_learns(build, cloud: np.ndarray, size: Size) -> None:
 def test_a_detector_can_be_taught_where_one_box_is(build) -> None:
     detector = build("nano", output_stride=2).train()
     car = np.random.default_rng(0).uniform((3, 2, 0, 0), (7, 4, 1.6, 1), (300, 4)).astype(np.float32)
-    inputs = detector.collate([car])
+    inputs = detector.collate([Observed(car)])
     target = torch.zeros(1, 2, 24, 32)
     target[0, 0, 15, 22] = 1  # x 5 m, y 3 m in cells of 0.8 m
     optimizer = torch.optim.Adam(detector.parameters(), lr=3e-3)
@@ -69,7 +70,7 @@ def test_a_detector_can_be_taught_where_one_box_is(build) -> None:
 def test_works_under_autocast(build, cloud: np.ndarray) -> None:
     detector = build("teacher", output_stride=2).train()
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = detector(detector.collate([cloud, cloud[:0]]))
+        outputs = detector(detector.collate([Observed(cloud), Observed(cloud[:0])]))
     outputs.heatmap.float().sum().backward()
     assert detector.decode(outputs).boxes.dtype == torch.float32
 
@@ -78,7 +79,7 @@ def test_works_under_autocast(build, cloud: np.ndarray) -> None:
 def test_the_exported_module_says_what_the_detector_says(build, cloud: np.ndarray, size: Size) -> None:
     detector = build(size, output_stride=2).eval()
     with torch.no_grad():
-        inputs = detector.collate([cloud])
+        inputs = detector.collate([Observed(cloud)])
         wanted = detector.decode(detector(inputs))
         feeds = (torch.from_numpy(cloud), torch.eye(3, 4), torch.ones(1))
         if size == "teacher":

@@ -8,7 +8,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Asked = Literal["low", "high", "low_map", "high_map", "low_attention", "high_attention", "pillars"]
+Asked = Literal[
+    "low",
+    "high",
+    "low_map",
+    "high_map",
+    "low_attention",
+    "high_attention",
+    "pillars",
+    "camera_map",
+    "depth",
+    "boxes",
+]
 """What a term may look at besides heatmap, residuals and valid boxes; nothing else is computed or kept."""
 
 
@@ -30,6 +41,10 @@ class Answers:
         pillars: `(B, M, C)` features of the pillars that hold a point; a teacher's.
         pillar_points: `(B, M)` int32, points of each.
         pillar_cells: `(B, M)` int64, `row * W + column` of each; -1 in padded rows.
+        camera_map: `(B, C, h', w')` the map lifted from the pictures.
+        depth: `(B, N, D, h, w)` shares of the bins of depth in each cell of the pictures' features.
+        boxes: `(B, N, 7)` the labels, of which `valid` says whether they count; a student's.
+        labels: `(B, N)` int64, their classes; a student's.
     """
 
     heatmap: Tensor
@@ -45,6 +60,10 @@ class Answers:
     pillars: Tensor | None = None
     pillar_points: Tensor | None = None
     pillar_cells: Tensor | None = None
+    camera_map: Tensor | None = None
+    depth: Tensor | None = None
+    boxes: Tensor | None = None
+    labels: Tensor | None = None
 
     def to(self, device: torch.device) -> Answers:
         """The same answers on another device."""

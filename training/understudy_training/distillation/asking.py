@@ -13,8 +13,9 @@ from understudy.bundle.manifest import Grid
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.sampling import sample_boxes
 from understudy_training.losses import wide
-from understudy_training.models.detector import DetectorOutputs
-from understudy_training.models.encoders import EncoderInput, PillarsBatch
+from understudy_training.models.detector import DetectorOutputs, EncoderInput
+from understudy_training.models.encoders import PillarsBatch
+from understudy_training.models.fusion import FusionBatch
 from understudy_training.targets import BoxBatch
 
 _SMALLEST = 1e-8
@@ -44,9 +45,20 @@ def answers_of(
     }
     more = {f"{name}_map": dense for name, dense in maps.items() if f"{name}_map" in asked}
     more |= {f"{name}_attention": attention(dense) for name, dense in maps.items() if f"{name}_attention" in asked}
+    more |= _of_cameras(outputs, asked)
+    if "boxes" in asked and inputs is None:
+        more |= {"boxes": boxes.geometry, "labels": boxes.labels}
     if "pillars" in asked:
         more |= {"encoded": outputs.encoded} if inputs is None else pillars_of(inputs, outputs.encoded)
     return Answers(outputs.heatmap, outputs.regression, sampled["low"], sampled["high"], boxes.valid, **more)
+
+
+def _of_cameras(outputs: DetectorOutputs, asked: Collection[Asked]) -> dict[str, Tensor]:
+    """What the terms ask of the pictures' part; nothing of a detector without cameras."""
+    if outputs.camera is None:
+        return {}
+    found = {"camera_map": outputs.camera.bev, "depth": outputs.camera.shares}
+    return {name: part for name, part in found.items() if name in asked}
 
 
 def attention(dense: Tensor) -> Tensor:
@@ -66,6 +78,7 @@ def pillars_of(inputs: EncoderInput, encoded: Tensor) -> dict[str, Tensor]:
         inputs: what the encoder took; only grouped points have pillars.
         encoded: `(B, C, H, W)` what it made of them.
     """
+    inputs = inputs.lidar if isinstance(inputs, FusionBatch) else inputs
     assert isinstance(inputs, PillarsBatch)
     area = encoded.shape[2] * encoded.shape[3]
     frame = torch.div(inputs.cells, area, rounding_mode="floor")

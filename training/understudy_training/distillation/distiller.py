@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from understudy.configuration import Config
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms import TermConfig, Widths
+from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.losses import wide
 
 
@@ -35,6 +38,16 @@ class DistillationConfig(Config):
         """What any term looks at."""
         return tuple(sorted({asked for term in self.terms for asked in term.asks}))
 
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of those that any term listens to, in the terms' order."""
+        return tuple(dict.fromkeys(name for term in self.terms for name in (term.teacher, *term.others)))
+
+    def asked_of(self, teacher: str) -> tuple[Asked, ...]:
+        """What the terms look at that listen to a teacher."""
+        of = [term for term in self.terms if teacher in (term.teacher, *term.others)]
+        return tuple(sorted({asked for term in of for asked in term.asks}))
+
 
 @dataclass(frozen=True, eq=False)
 class DistillationLoss:
@@ -52,47 +65,70 @@ class DistillationLoss:
 class Distiller(nn.Module):
     """Holds the terms and their adapters: trained beside the student, never part of it."""
 
-    def __init__(self, config: DistillationConfig, teacher: Widths, student: Widths, epochs: int = 1) -> None:
-        """`epochs` of the whole training, which the terms' schedules are counted in."""
+    def __init__(
+        self, config: DistillationConfig, teacher: Widths | Mapping[str, Widths], student: Widths, epochs: int = 1
+    ) -> None:
+        """`teacher` of the only one, or of each by name; `epochs` of the whole training, for the terms' schedules."""
         super().__init__()
         self.warmup, self.asked, self.epochs = config.warmup, config.asked, epochs
         self.schedules = tuple(term.schedule for term in config.terms)
-        self.terms = nn.ModuleList(term.build(teacher, student) for term in config.terms)
+        self.listens_to = tuple((term.teacher, *term.others) for term in config.terms)
+        widths = by_name(teacher)
+        self.terms = nn.ModuleList(term.build(widths[term.teacher], student) for term in config.terms)
 
-    def counts(self, teacher: Answers, valid: Tensor, centres: Tensor) -> Tensor:
+    def counts(self, teacher: Answers | Mapping[str, Answers], valid: Tensor, centres: Tensor) -> Tensor:
         """`(T,)` float32: what each term is divided by; needs no answer of the student's.
 
         Args:
-            teacher: the teacher's answers.
+            teacher: the answers of the only teacher, or of each by name.
             valid: `(B, N)` bool, the student's labeled boxes.
             centres: `(B, K, h, w)` target heat-map.
         """
-        teacher = _widened(teacher)
+        answers = {name: _widened(said) for name, said in by_name(teacher).items()}
         with torch.autocast(centres.device.type, enabled=False):
-            return torch.stack([wide(term.count(teacher, valid, centres)) for term in self.terms])  # type: ignore[operator]
+            counts = [
+                term.count(answers[names[0]], valid, centres)  # type: ignore[operator]
+                for term, names in zip(self.terms, self.listens_to, strict=True)
+            ]
+            return torch.stack([wide(count) for count in counts])
 
     def forward(
-        self, student: Answers, teacher: Answers, centres: Tensor, progress: float, divisors: Tensor | None = None
+        self,
+        student: Answers,
+        teacher: Answers | Mapping[str, Answers],
+        centres: Tensor,
+        progress: float,
+        divisors: Tensor | None = None,
     ) -> DistillationLoss:
         """Compares the answers.
 
         Args:
             student: the student's, with gradients.
-            teacher: the teacher's, without.
+            teacher: those of the only teacher, or of each by name, without.
             centres: `(B, K, h, w)` target heat-map.
             progress: how much of the training is done, 0 to 1.
             divisors: `(T,)` instead of `counts`, for a batch that is a part of a larger one.
         """
-        assert not teacher.heatmap.requires_grad
-        student, teacher = _widened(student), _widened(teacher)
+        answers = {name: _widened(said) for name, said in by_name(teacher).items()}
+        assert not any(said.heatmap.requires_grad for said in answers.values())
+        student = _widened(student)
         warmed = min(progress / self.warmup, 1.0) if self.warmup > 0 else 1.0
         total, by_term = wide(student.heatmap).new_zeros(()), {}
         with torch.autocast(centres.device.type, enabled=False):
             for number, (term, schedule) in enumerate(zip(self.terms, self.schedules, strict=True)):
-                parts = term(student, teacher, centres, None if divisors is None else divisors[number])
+                said, *others = (answers[name] for name in self.listens_to[number])
+                parts = term(student, said, centres, None if divisors is None else divisors[number], *others)
                 total = total + warmed * schedule.share(progress, self.epochs) * torch.stack([*parts.values()]).sum()
                 by_term.update({name: part.detach() for name, part in parts.items()})
         return DistillationLoss(total, by_term)
+
+
+Named = TypeVar("Named")
+
+
+def by_name(teachers: Named | Mapping[str, Named]) -> Mapping[str, Named]:
+    """What belongs to each teacher by its name, of a single one too."""
+    return teachers if isinstance(teachers, Mapping) else {TEACHER: teachers}
 
 
 def _widened(answers: Answers) -> Answers:

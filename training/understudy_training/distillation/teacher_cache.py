@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from understudy_training.batches import Batch, Shown
+from understudy.errors import InputError
+from understudy_training.batches import Batch, Encode, Shown
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.asking import answers_of
+from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.models.detector import BevDetector
 
 _BY_BOX = ("low", "high", "valid")
@@ -27,24 +29,35 @@ _BY_PILLAR = {"pillars": 0, "pillar_points": 0, "pillar_cells": -1}
 class Teacher(Protocol):
     """Answers for a batch, without gradients."""
 
+    @property
+    def encode(self) -> Encode | None:
+        """Makes its inputs of what was seen, where it must be shown the frames; a batch brings them by its name."""
+
     def __call__(self, batch: Batch) -> Answers:
-        """What the teacher says about exactly the clouds of the batch."""
+        """What the teacher says about exactly the frames of the batch."""
 
 
 class LiveTeacher:
     """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
 
-    def __init__(self, detector: BevDetector, asked: tuple[Asked, ...], *, bf16: bool = False) -> None:
+    def __init__(
+        self, detector: BevDetector, asked: tuple[Asked, ...], *, bf16: bool = False, name: str = TEACHER
+    ) -> None:
         self.detector = detector.eval().requires_grad_(False)
-        self.asked = asked
+        self.asked, self.name = asked, name
         self.bf16 = bf16
+
+    @property
+    def encode(self) -> Encode:
+        """See `Teacher`."""
+        return self.detector.collate
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Answers:
         """See `Teacher`."""
         device = batch.boxes.geometry.device
         self.detector.to(device)
-        inputs = self.detector.collate([cloud.numpy() for cloud in batch.clouds]).to(device)
+        inputs: Any = batch.teachers[self.name].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.detector(inputs)
         return answers_of(outputs, batch.boxes, self.detector.config.grid, self.asked, inputs)
@@ -61,20 +74,32 @@ class CachedTeacher:
         folder.mkdir(parents=True, exist_ok=True)
         self.live, self.folder, self.num_frames, self.shift = live, folder, num_frames, shift
 
+    @property
+    def encode(self) -> None:
+        """See `Teacher`: it knows what it said."""
+        return None
+
     def __call__(self, batch: Batch) -> Answers:
-        """See `Teacher`."""
-        self.remember(batch)
+        """See `Teacher`.
+
+        Raises:
+            InputError: when it was never asked about one of the frames.
+        """
         wanted = [Shown((shown.index + self.shift) % self.num_frames, shown.version) for shown in batch.shown]
         stored = [self._read(shown) for shown in wanted]
         return _stack(stored, batch.boxes.geometry.shape[1]).to(batch.boxes.geometry.device)
 
     def remember(self, batch: Batch) -> None:
         """Asks the teacher about the batch unless all of it is known."""
-        if all(self._path(shown).exists() for shown in batch.shown):
+        if all(self.knows(shown) for shown in batch.shown):
             return
         answers = self.live(batch)
         for row, shown in enumerate(batch.shown):
             self._write(shown, {name: part[row] for name, part in answers.named().items()})
+
+    def knows(self, shown: Shown) -> bool:
+        """Whether it was asked about a version of a frame."""
+        return self._path(shown).exists()
 
     def _path(self, shown: Shown) -> Path:
         return self.folder / f"{shown.index:06d}-{shown.version:04d}.npz"
@@ -94,6 +119,11 @@ class CachedTeacher:
         unfinished.rename(self._path(shown))
 
     def _read(self, shown: Shown) -> dict[str, Tensor]:
+        if not self.knows(shown):
+            found = f"nothing about version {shown.version} of frame {shown.index}"
+            raise InputError(
+                f"teacher's answers in {self.folder}", found=found, wanted="an answer", remedy="ask it again"
+            )
         with np.load(self._path(shown), allow_pickle=False) as arrays:
             stored = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         return {name: part.float() if part.is_floating_point() else part for name, part in stored.items()}

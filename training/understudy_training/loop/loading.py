@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -31,7 +31,7 @@ class Part:
     def to(self, device: torch.device) -> Part:
         """The same part on another device; of the later ones only the labels, which say what a loss is divided by."""
         batch = self.batch.to(device)
-        labels = tuple(Batch(later.inputs, later.clouds, later.boxes.to(device), later.shown) for later in self.step)
+        labels = tuple(replace(later, boxes=later.boxes.to(device)) for later in self.step)
         return Part(batch, self.number, labels)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from understudy.errors import InputError
+from understudy_training.batches import TrainingFrames
 from understudy_training.distillation.teacher_cache import Teacher
 from understudy_training.distillation.terms import Widths
 
@@ -21,6 +23,12 @@ class Teaching:
     widths: Widths
     weights: str = ""
     shuffled: bool = False
+    frames: TrainingFrames | None = None
+    """What it is shown instead of the student's frames, frame by frame; None is the same."""
+
+
+Teachings = Mapping[str, Teaching]
+"""Those that a recipe's terms listen to, by name."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from understudy_training.distillation.teacher_cache import Teacher
 from understudy_training.loop import ranks
 from understudy_training.loop.loading import Part, StepLoader
 from understudy_training.loop.order import StepSampler, divide
-from understudy_training.losses import detection_counts, detection_loss
+from understudy_training.losses import depth_count, depth_loss, detection_counts, detection_loss
 from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
 from understudy_training.targets import Targets, make_targets
@@ -26,10 +27,10 @@ from understudy_training.targets import Targets, make_targets
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is known about a part before the student has seen it: the targets, and what the teacher says."""
+    """What is known about a part before the student has seen it: the targets, and what the teachers say."""
 
     targets: Targets
-    answers: Answers | None
+    answers: Mapping[str, Answers]
 
 
 class DetectionTask(lightning.LightningModule):
@@ -45,13 +46,13 @@ class DetectionTask(lightning.LightningModule):
         detector: BevDetector,
         recipe: Recipe,
         views: Views,
-        distiller: Distiller | None,
-        teacher: Teacher | None,
+        distiller: Distiller | None = None,
+        teachers: Mapping[str, Teacher] | None = None,
     ) -> None:
         super().__init__()
         self.detector, self.recipe, self.distiller = detector, recipe, distiller
         self.views = views
-        self._teacher = teacher  # not a submodule: it is neither trained nor saved
+        self._teachers = dict(teachers or {})  # not submodules: they are neither trained nor saved
         self._lessons: list[Lesson] = []
         self._divisors = torch.ones(0)
 
@@ -65,12 +66,20 @@ class DetectionTask(lightning.LightningModule):
         weight = self.recipe.loss.regression_weight
         loss = detection_loss(outputs.heatmap, outputs.regression, lesson.targets, weight, self._divisors[:2])
         parts = {"heatmap": loss.heatmap, "regression": loss.regression, "detection": loss.total}
+        total = loss.total
+        if self._learns_depth:
+            parts["depth"] = depth_loss(outputs, part.batch.inputs, self._divisors[2])
+            total = total + self.recipe.loss.depth_weight * parts["depth"]
         parts = {name: value.detach() for name, value in parts.items()}
-        if self.distiller is None or lesson.answers is None:
-            return {"loss": loss.total, "parts": parts}
+        if self.distiller is None or not lesson.answers:
+            return {"loss": total, "parts": parts}
         own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.asked)
-        said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[2:])
-        return {"loss": loss.total + said.total, "parts": parts | said.by_term}
+        said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[3:])
+        return {"loss": total + said.total, "parts": parts | said.by_term}
+
+    @property
+    def _learns_depth(self) -> bool:
+        return self.recipe.loss.depth_weight > 0 and self.detector.config.camera_encoder is not None
 
     @property
     def progress(self) -> float:
@@ -90,12 +99,18 @@ class DetectionTask(lightning.LightningModule):
     def train_dataloader(self) -> StepLoader:
         """This process's share of each step."""
         data, config = self.recipe.data, self.detector.config
+        encoders = {name: teacher.encode for name, teacher in self._teachers.items()}
         collate = Collate(
-            self.detector.collate, config.class_names, config.grid, data.min_points, self._teacher is not None
+            self.detector.collate,
+            config.class_names,
+            config.grid,
+            data.min_points,
+            {name: encode for name, encode in encoders.items() if encode is not None},
+            in_pictures=config.lidar_encoder is None,
         )
         num_frames, parts = len(self.views), self.recipe.schedule.accumulate
         division = divide(data.batch_size, num_frames, parts, self.trainer.world_size, self.trainer.global_rank)
-        shards = self.views.clouds.shards
+        shards = self.views.frames.shards
         sampler = StepSampler(num_frames, self.views.seed, division, lambda: self.global_step, shards)
         return StepLoader(self.views, collate, sampler, workers=data.workers, prefetch=data.prefetch)
 
@@ -113,17 +128,19 @@ class DetectionTask(lightning.LightningModule):
             overlap=loss.gaussian_overlap,
             min_radius=loss.min_radius,
         )
-        return Lesson(targets, None if self.distiller is None or self._teacher is None else self._teacher(batch))
+        taught = {} if self.distiller is None else {name: teacher(batch) for name, teacher in self._teachers.items()}
+        return Lesson(targets, taught)
 
     def _divisors_of(self, part: Part) -> Tensor:
-        """`(2 + T,)` what the losses and the terms of each part are divided by."""
+        """`(3 + T,)` what the losses and the terms of each part are divided by."""
         by_part = [self._counts(batch, lesson) for batch, lesson in zip(part.step, self._lessons, strict=True)]
         counts = ranks.summed(torch.stack(by_part).sum(0))
         return counts.clamp(min=1) / (len(by_part) * ranks.world_size())
 
     def _counts(self, batch: Batch, lesson: Lesson) -> Tensor:
-        counts = detection_counts(lesson.targets)
-        if self.distiller is None or lesson.answers is None:
+        depths = depth_count(batch.inputs) if self._learns_depth else torch.ones(())
+        counts = torch.cat([detection_counts(lesson.targets), depths.reshape(1).to(lesson.targets.mask.device)])
+        if self.distiller is None or not lesson.answers:
             return counts
         return torch.cat([counts, self.distiller.counts(lesson.answers, batch.boxes.valid, lesson.targets.heatmap)])
 

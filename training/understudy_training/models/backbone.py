@@ -26,7 +26,7 @@ class BevBackbone(nn.Module):
         super().__init__()
         widths = (channels_in, *config.widths)
         self.stages = nn.ModuleList(
-            _stage(widths[i], widths[i + 1], config.layers[i], config.strides[i]) for i in range(3)
+            stage_of(widths[i], widths[i + 1], config.layers[i], config.strides[i]) for i in range(3)
         )
 
     def forward(self, bev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,6 +36,7 @@ class BevBackbone(nn.Module):
         return first, second, self.stages[2](second)
 
 
-def _stage(channels_in: int, channels_out: int, layers: int, stride: int) -> nn.Sequential:
+def stage_of(channels_in: int, channels_out: int, layers: int, stride: int) -> nn.Sequential:
+    """A strided convolution and `layers` more at its resolution."""
     blocks = [ConvBlock(channels_in, channels_out, stride=stride)]
     return nn.Sequential(*blocks, *(ConvBlock(channels_out, channels_out) for _ in range(layers)))

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from understudy.bundle.manifest import Grid, PillarsInput, PointsInput
+from understudy.bundle.manifest import Grid, ImagesInput, Pictures, PillarsInput, PointsInput
 from understudy.configuration import Config
+from understudy_training.models.camera_config import CameraEncoder, ModalityDropout
 
 Three = tuple[int, int, int]
 _EXACT_FLOAT32_INTEGERS = 2**24
@@ -41,7 +42,26 @@ class LearnedPillarEncoder(Config):
     max_pillars: int = Field(12_000, gt=0)
 
 
-Encoder = Annotated[OccupancyEncoder | LearnedPillarEncoder, Field(discriminator="kind")]
+LidarEncoder = Annotated[OccupancyEncoder | LearnedPillarEncoder, Field(discriminator="kind")]
+
+
+class FusionEncoder(Config):
+    """The maps of a LiDAR and of cameras, one above the other."""
+
+    kind: Literal["fusion"] = "fusion"
+    lidar: LidarEncoder
+    camera: CameraEncoder
+    dropout: ModalityDropout = ModalityDropout()
+
+    @property
+    def channels(self) -> int:
+        """Channels of both maps."""
+        return self.lidar.channels + self.camera.channels
+
+
+Encoder = Annotated[
+    OccupancyEncoder | LearnedPillarEncoder | CameraEncoder | FusionEncoder, Field(discriminator="kind")
+]
 
 
 class Backbone(Config):
@@ -103,6 +123,11 @@ class DetectorConfig(Config):
             raise ValueError(f"output_stride {self.output_stride} does not divide or multiply {self.stage_strides}")
         if self.output_stride > deepest:
             raise ValueError(f"output_stride {self.output_stride} is above the deepest stride {deepest}")
+        stride = 1 if self.pictures is None else self.pictures.cell_stride
+        if self.grid.height % stride or self.grid.width % stride:
+            raise ValueError(f"pictures.cell_stride {stride} does not divide {self.grid.height} x {self.grid.width}")
+        if isinstance(self.encoder, CameraEncoder) and stride != 1:
+            raise ValueError(f"pictures.cell_stride {stride}: without a LiDAR choose a coarser grid instead")
         if prod((self.encoder.channels, self.grid.height, self.grid.width)) >= _EXACT_FLOAT32_INTEGERS:
             raise ValueError("the encoder's map has 2^24 cells or more: choose larger cells or fewer slices")
         entries = len(self.class_names) * self.grid.height * self.grid.width // self.output_stride**2
@@ -115,10 +140,43 @@ class DetectorConfig(Config):
         """Grid cells per map cell after each backbone stage."""
         return self.backbone.stage_strides
 
-    def graph_input(self) -> PointsInput | PillarsInput:
-        """What the exported graph takes, for the contract."""
-        if isinstance(self.encoder, OccupancyEncoder):
-            return PointsInput(uses_intensity=self.encoder.intensity_slices > 0)
-        return PillarsInput(
-            max_points_per_pillar=self.encoder.max_points_per_pillar, max_pillars=self.encoder.max_pillars
-        )
+    @property
+    def lidar_encoder(self) -> OccupancyEncoder | LearnedPillarEncoder | None:
+        """The part that sees points."""
+        encoder = self.encoder.lidar if isinstance(self.encoder, FusionEncoder) else self.encoder
+        return None if isinstance(encoder, CameraEncoder) else encoder
+
+    @property
+    def camera_encoder(self) -> CameraEncoder | None:
+        """The part that sees pictures."""
+        encoder = self.encoder.camera if isinstance(self.encoder, FusionEncoder) else self.encoder
+        return encoder if isinstance(encoder, CameraEncoder) else None
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """The pictures that are taken."""
+        return None if self.camera_encoder is None else self.camera_encoder.pictures
+
+    @property
+    def output_cell_m(self) -> float:
+        """Side of a cell of heatmap and regression."""
+        return self.grid.cell_m * self.output_stride
+
+    def with_depth(self, depth: Literal["predicted", "assistant", "expert"]) -> DetectorConfig:
+        """The same detector with another source of depth; see `CameraEncoder.depth`."""
+        camera = self.camera_encoder
+        if camera is None:
+            return self
+        camera = camera.model_copy(update={"depth": depth})
+        fused = isinstance(self.encoder, FusionEncoder)
+        encoder = self.encoder.model_copy(update={"camera": camera}) if fused else camera
+        return self.model_copy(update={"encoder": encoder})
+
+    def graph_input(self) -> PointsInput | PillarsInput | ImagesInput:
+        """What the exported graph takes of a LiDAR, for the contract."""
+        encoder = self.lidar_encoder
+        if encoder is None:
+            return ImagesInput()
+        if isinstance(encoder, OccupancyEncoder):
+            return PointsInput(uses_intensity=encoder.intensity_slices > 0)
+        return PillarsInput(max_points_per_pillar=encoder.max_points_per_pillar, max_pillars=encoder.max_pillars)

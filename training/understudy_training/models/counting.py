@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.lifting import lifted_size
+from understudy_training.models.camera import CameraLift
 from understudy_training.models.config import LearnedPillarEncoder
 from understudy_training.models.detector import BevDetector
+from understudy_training.models.encoders import PillarFeatureNet
+from understudy_training.models.fusion import FusionMap
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,36 @@ def detector_cost(detector: BevDetector) -> Cost:
     """Cost of a detector on its own grid; learned pillars are counted with every pillar and point slot full."""
     parameters = sum(parameter.numel() for parameter in detector.parameters())
     shapes = copy.deepcopy(detector).to("meta").eval()
-    grid, encoder = detector.config.grid, detector.config.encoder
+    grid, encoder = detector.config.grid, shapes.encoder
     bev = torch.empty(1, encoder.channels, grid.height, grid.width, device="meta")
     macs = count_macs(_Dense(shapes), bev)
-    if isinstance(encoder, LearnedPillarEncoder):
-        slots = min(encoder.max_pillars, grid.height * grid.width) * encoder.max_points_per_pillar
-        macs += slots * shapes.encoder.linear.weight.numel()
+    lidar, camera = (encoder.lidar, encoder.camera) if isinstance(encoder, FusionMap) else (encoder, encoder)
+    if isinstance(lidar, PillarFeatureNet):
+        assert isinstance(lidar.config, LearnedPillarEncoder)
+        slots = min(lidar.config.max_pillars, grid.height * grid.width) * lidar.config.max_points_per_pillar
+        macs += slots * lidar.linear.weight.numel()
+    if isinstance(camera, CameraLift):
+        macs += _camera_macs(camera)
     return Cost(macs, parameters)
+
+
+def _camera_macs(camera: CameraLift) -> int:
+    """Of all pictures of a frame, and of the convolution over the lifted map."""
+    pictures, (rows, columns) = camera.config.pictures, lifted_size(camera.grid, camera.config.pictures)
+    images = torch.empty(1, pictures.num_cameras, pictures.height_px, pictures.width_px, 3, device="meta")
+    lifted = torch.empty(1, camera.collapse[0].in_channels, rows, columns, device="meta")
+    return count_macs(_Pictured(camera), images) + count_macs(camera.collapse, lifted)
+
+
+class _Pictured(nn.Module):
+    """The part before the lifting, as a module."""
+
+    def __init__(self, camera: CameraLift) -> None:
+        super().__init__()
+        self.camera = camera
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.camera.pictured(images)
 
 
 class _Dense(nn.Module):

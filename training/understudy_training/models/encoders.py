@@ -68,9 +68,6 @@ class PillarsBatch:
         return PillarsBatch(*(value.pin_memory() for value in tensors), self.batch_size)
 
 
-EncoderInput = PointsBatch | PillarsBatch
-
-
 class OccupancyMap(nn.Module):
     """Occupied height slices (and intensity slices) as channels; has no parameters."""
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from understudy.bundle.manifest import Grid
 from understudy.configuration import Config
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.sampling import on_grid_of
@@ -16,6 +17,10 @@ Level = Literal["low", "high"]
 """The backbone's first stage, or the neck's output."""
 
 
+TEACHER = "teacher"
+"""Name of the only teacher."""
+
+
 class Widths(Config):
     """Channels of a detector's feature maps."""
 
@@ -23,12 +28,18 @@ class Widths(Config):
     high: int
     pillar: int = 0
     """Of each pillar's feature; 0 where the encoder learns none."""
+    camera: int = 0
+    """Of the map lifted from pictures; 0 without cameras."""
+    grid: Grid | None = None
+    """Area that the maps lie over, for terms that look at places in it."""
 
 
 class TermSettings(Config):
     """What every term's configuration has."""
 
     schedule: TermSchedule = TermSchedule()
+    teacher: str = TEACHER
+    """Name of the teacher that is listened to, where a study has several."""
 
     @property
     def asks(self) -> tuple[Asked, ...]:
@@ -36,10 +47,15 @@ class TermSettings(Config):
         return ()
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Names of further teachers, for a term that looks at several: `forward` takes their answers last."""
+        return ()
+
+    @property
     def label(self) -> str:
         """Tells terms of a recipe apart: its losses are recorded under it."""
-        level = getattr(self, "level", None)
-        return f"{getattr(self, 'kind', '')}_{level}" if level else getattr(self, "kind", "")
+        level, of = getattr(self, "level", None), "" if self.teacher == TEACHER else f"_{self.teacher}"
+        return f"{getattr(self, 'kind', '')}{f'_{level}' if level else ''}{of}"
 
 
 def dense_maps(student: Answers, teacher: Answers, level: Level) -> tuple[Tensor, Tensor]:
