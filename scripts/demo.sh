@@ -73,7 +73,7 @@ say "8/8  The ledger and the report"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision uint8 --out "$OUT/uint8.json"
 run understudy evaluate "$OUT/bundle" --data "$SCENES" --precision int8 --out "$OUT/int8.json"
 ROW="student, seed ${SEEDS%%,*}"
-run understudy ledger "$RUNS/ledger.json" --bundle "$OUT/bundle" \
+run understudy ledger add "$RUNS/ledger.json" --bundle "$OUT/bundle" \
   --quantized "uint8=$OUT/uint8.json" --quantized "int8=$OUT/int8.json" \
   --latency "teacher=$OUT/latency-teacher.json" --latency "$ROW=$OUT/latency-fp32.json" \
   --latency "$ROW uint8=$OUT/latency.json"

@@ -108,13 +108,13 @@ def test_ledger_and_report_come_from_the_records(terminal: Terminal) -> None:
     terminal("evaluate {at}/bundle --data {scenes} --precision int8 --out {at}/int8.json")
     rows = [entry.name for entry in read_ledger(terminal.folder / "runs" / "ledger.json").entries]
     student = next(row for row in rows if row.startswith("student"))
-    line = ["ledger", str(terminal.folder / "runs" / "ledger.json"), "--bundle", str(terminal.folder / "bundle")]
+    line = ["ledger", "add", str(terminal.folder / "runs" / "ledger.json"), "--bundle", str(terminal.folder / "bundle")]
     line += ["--quantized", f"int8={terminal.folder / 'int8.json'}"]
     line += ["--latency", f"{student} int8={terminal.folder / 'latency.json'}"]
     status, printed, err = run(line, terminal.folder / "cache")
     assert status == 0, err
     assert "gain shown" in printed
-    quantized = next(entry for entry in read_ledger(Path(line[1])).entries if entry.role == "quantized")
+    quantized = next(entry for entry in read_ledger(Path(line[2])).entries if entry.role == "quantized")
     assert quantized.facts.latency_ms > 0
     assert quantized.facts.file_bytes == (terminal.folder / "bundle" / "model.int8.onnx").stat().st_size
     check_report(terminal)
@@ -153,6 +153,6 @@ def test_ledger_refuses_what_it_cannot_place(terminal: Terminal, option: str, sa
     ledger = terminal.folder / "runs" / "ledger.json"
     option = option.format(at=terminal.folder)
     before = ledger.read_bytes()
-    status, _, err = run(["ledger", str(ledger), *option.split()], terminal.folder / "cache")
+    status, _, err = run(["ledger", "add", str(ledger), *option.split()], terminal.folder / "cache")
     assert (status, ledger.read_bytes()) == (2, before)
     assert says in err

@@ -1,0 +1,321 @@
+"""From a study to its jobs: what each is trained on and taught by, under an address made of just that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from understudy.configuration import content_hash
+from understudy.datasets.dataset import Dataset
+from understudy.datasets.opening import open_dataset
+from understudy.datasets.sweeps import with_sweeps
+from understudy.errors import InputError, RecipeError
+from understudy_training.checkpoint import load_detector, read_record
+from understudy_training.distillation.distiller import Distiller
+from understudy_training.distillation.teaching import refuse_unless_comparable
+from understudy_training.fitting import build_detector, widths_of
+from understudy_training.models.counting import detector_cost
+from understudy_training.models.detector import BevDetector
+from understudy_training.recipe import Recipe
+from understudy_training.studies.study_file import (
+    CONTROL,
+    MAIN,
+    Method,
+    Preset,
+    Study,
+    StudyTeacher,
+    recipe_beside,
+)
+
+Part = Literal["teacher", "control", "method", "shuffled", "random"]
+RANDOM = "random"
+_FORM = 1
+"""To be raised when the same address would no longer mean the same training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """One network of a study.
+
+    Attributes:
+        part: what it is for.
+        label: of its method, "control", or the teacher's name.
+        student: name of the student; "" for a teacher.
+        teachers: who teaches it, by the names that its terms call them; nobody for controls and teachers.
+        seed: of its initial weights and the order of its frames.
+        recipe: what it is trained by.
+        data: name of the data set it is trained on.
+        address: of everything that decides its weights.
+        frames: how many it is shown in an epoch.
+        gmacs: estimate of its whole training, in thousand millions of multiply-accumulates.
+        run: a teacher's that is there already.
+        untrained: it keeps its initial weights.
+    """
+
+    part: Part
+    label: str
+    student: str
+    teachers: Mapping[str, str]
+    seed: int
+    recipe: Recipe
+    data: str
+    address: str
+    frames: int
+    gmacs: float
+    run: Path | None = None
+    untrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """How it is called in lists."""
+        if self.part == "teacher":
+            return f"teacher {self.label}"
+        return f"{self.student} {self.label}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder, within the study's."""
+        if self.part == "teacher":
+            return self.run or Path("teachers") / f"{self.label}-{self.address[:12]}"
+        return Path("runs") / f"{self.student}-{self.label}-seed{self.seed}-{self.address[:12]}"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPlan:
+    """All networks of a study, and the data sets they come from by name."""
+
+    study: Study
+    data: Mapping[str, Path]
+    teachers: dict[str, Planned]
+    jobs: tuple[Planned, ...]
+
+    @property
+    def all(self) -> tuple[Planned, ...]:
+        """Teachers first."""
+        return (*self.teachers.values(), *self.jobs)
+
+    def only(self, labels: tuple[str, ...]) -> tuple[Planned, ...]:
+        """The jobs of these methods; all without any. Teachers are no jobs of a method.
+
+        Raises:
+            InputError: when there is no such method.
+        """
+        known = list(dict.fromkeys(job.label for job in self.jobs))
+        strangers = sorted(set(labels) - set(known))
+        if strangers:
+            wanted = f"among {', '.join(known)}, or teachers"
+            raise InputError("--only", found=", ".join(strangers), wanted=wanted)
+        return tuple(job for job in self.jobs if not labels or job.label in labels)
+
+    def teachers_of(self, jobs: tuple[Planned, ...]) -> tuple[Planned, ...]:
+        """Who teaches these."""
+        names = {name for job in jobs for name in job.teachers.values()}
+        return tuple(teacher for name, teacher in self.teachers.items() if name in names)
+
+
+def make_plan(study: Study, beside: Path, data: Mapping[str, Path], preset: Preset | None = None) -> StudyPlan:
+    """Every network of a study; nothing is trained, but everything is checked that a training would stumble over.
+
+    Args:
+        study: the study.
+        beside: folder of its file.
+        data: folders of the data sets by name, the main one under "main".
+        preset: changes to its recipes.
+
+    Raises:
+        InputError: when data sets are missing, or a teacher's grid, stride or classes are not the students'.
+        RecipeError: when a recipe is wrong or a method's recipe is not the control's but for how it is taught.
+    """
+    planner = _Planner(study, beside, data, preset or Preset())
+    teachers = {name: planner.teacher(name, teacher) for name, teacher in study.teachers.items()}
+    if study.reference is not None:
+        teachers |= planner.random_teachers(teachers)
+    jobs = tuple(job for student in study.students for job in planner.jobs_of(student, teachers))
+    return StudyPlan(study, data, teachers, jobs)
+
+
+def share_of(jobs: tuple[Planned, ...], number: int, shares: int) -> tuple[Planned, ...]:
+    """The jobs of share `number` (from 1) of `shares`: each job is in exactly one, and costs are spread evenly.
+
+    The longest job goes to whoever has least so far; what is done already does not matter, so that all machines agree.
+    """
+    costs, owner = [0.0] * shares, {}
+    for job in sorted(jobs, key=lambda job: (-job.gmacs, job.address)):
+        least = costs.index(min(costs))
+        costs[least] += job.gmacs
+        owner[job.address] = least
+    return tuple(job for job in jobs if owner[job.address] == number - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planner:
+    study: Study
+    beside: Path
+    data: Mapping[str, Path]
+    preset: Preset
+
+    def teacher(self, name: str, teacher: StudyTeacher) -> Planned:
+        if teacher.run is not None:
+            run = Path(teacher.run) if Path(teacher.run).is_absolute() else self.beside / teacher.run
+            recipe, address = recipe_beside(str(run / "recipe.yaml"), self.beside), read_record(run).weights
+            return Planned("teacher", name, "", {}, teacher.seed, recipe, teacher.data, address, 0, 0.0, run)
+        recipe = self._recipe(str(teacher.recipe), self.preset.teacher_epochs)
+        planned = self._planned("teacher", name, "", {}, teacher.seed, recipe, teacher.data)
+        if not teacher.untrained:
+            return planned
+        return replace(planned, address=_address({"untrained": planned.address}), gmacs=0.0, frames=0, untrained=True)
+
+    def random_teachers(self, teachers: dict[str, Planned]) -> dict[str, Planned]:
+        """The reference method's teachers as they were before their training."""
+        method = next(method for method in self.study.methods if method.label == self.study.reference)
+        trained = [teachers[name] for name in set(self.study.teachers_of(method).values())]
+        unlike = {"gmacs": 0.0, "frames": 0, "run": None, "untrained": True}
+        return {
+            (name := f"{each.label}-{RANDOM}"): replace(
+                each, label=name, address=_address({"untrained": each.address}), **unlike
+            )
+            for each in sorted(trained, key=lambda each: each.label)
+        }
+
+    def jobs_of(self, student: str, teachers: dict[str, Planned]) -> Iterator[Planned]:
+        control = self._recipe(self.study.students[student].recipe, self.preset.epochs)
+        if control.distillation is not None:
+            remedy = "leave distillation out of it: the methods say how it is taught"
+            raise RecipeError(f"student {student}: recipe {control.name}", found="distillation", remedy=remedy)
+        for seed in self.study.seeds:
+            yield self._planned("control", CONTROL, student, {}, seed, control, MAIN)
+        for method in self.study.methods:
+            if method.students is None or student in method.students:
+                yield from self._jobs_of_method(method, student, control, teachers)
+
+    def _jobs_of_method(
+        self, method: Method, student: str, control: Recipe, teachers: dict[str, Planned]
+    ) -> Iterator[Planned]:
+        recipe = self._taught(method, student, control)
+        taught_by = {name: teachers[label] for name, label in self.study.teachers_of(method).items()}
+        for seed in self.study.seeds:
+            yield self._planned("method", method.label, student, taught_by, seed, recipe, method.data)
+        if method.label != self.study.reference or not taught_by:
+            return
+        untrained = {name: teachers[f"{each.label}-{RANDOM}"] for name, each in taught_by.items()}
+        for seed in self.study.seeds:
+            yield self._planned("shuffled", f"{method.label}-shuffled", student, taught_by, seed, recipe, method.data)
+            yield self._planned("random", f"{method.label}-{RANDOM}", student, untrained, seed, recipe, method.data)
+
+    def _taught(self, method: Method, student: str, control: Recipe) -> Recipe:
+        """The control's recipe with the method's terms, or the method's own, which differs in nothing else."""
+        own = method.recipes.get(student)
+        recipe = control if own is None else self._recipe(own, self.preset.epochs)
+        for part in ("detector_config()", "schedule", "data.batch_size"):
+            if _part(recipe, part) != _part(control, part):
+                remedy = "give both the same: only the teaching may differ"
+                raise RecipeError(f"method {method.label}: {part} of {own}", found="not the control's", remedy=remedy)
+        if method.distillation is None:
+            return recipe
+        return recipe.model_copy(update={"distillation": method.distillation}).with_epochs(recipe.schedule.epochs)
+
+    def _recipe(self, name: str, epochs: int | None) -> Recipe:
+        preset, recipe = self.preset, recipe_beside(name, self.beside).with_epochs(epochs)
+        most = [frames for frames in (preset.max_frames, recipe.data.max_frames) if frames]
+        data = {"max_frames": min(most, default=None), "batch_size": preset.batch_size}
+        schedule = {"peak_learning_rate": preset.peak_learning_rate}
+        changed = {
+            "data": recipe.data.model_copy(update={key: value for key, value in data.items() if value}),
+            "schedule": recipe.schedule.model_copy(update={key: value for key, value in schedule.items() if value}),
+        }
+        return recipe.model_copy(update=changed)
+
+    def _planned(
+        self,
+        part: Part,
+        label: str,
+        student: str,
+        teachers: Mapping[str, Planned],
+        seed: int,
+        recipe: Recipe,
+        data: str,
+    ) -> Planned:
+        dataset = self._opened(data, recipe)
+        facts = {
+            "form": str(_FORM),
+            "recipe": content_hash(recipe.resolved()),
+            "data": dataset.fingerprint,
+            "seed": str(seed),
+            "teachers": json.dumps({name: teacher.address for name, teacher in teachers.items()}, sort_keys=True),
+            "shuffled": str(part == "shuffled"),
+        }
+        frames = min(len(dataset), recipe.data.max_frames or len(dataset))
+        gmacs = 3 * frames * recipe.schedule.epochs * self._gmacs(recipe)
+        names = {name: teacher.label for name, teacher in teachers.items()}
+        return Planned(part, label, student, names, seed, recipe, data, _address(facts), frames, gmacs)
+
+    def _opened(self, data: str, recipe: Recipe) -> Dataset:
+        if data not in self.data:
+            option = "--data DIR" if data == MAIN else f"--data {data}=DIR"
+            raise InputError(f"data set {data}", found="no folder", wanted=option)
+        key = (data, recipe.data.model_dump_json(include={"classes", "sweeps", "lidar"}))
+        if key not in self._datasets:
+            dataset = open_dataset(self.data[data], self.study.split, recipe.data.classes)
+            self._datasets[key] = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
+        return self._datasets[key]
+
+    def _gmacs(self, recipe: Recipe) -> float:
+        key = recipe.detector_config().model_dump_json()
+        if key not in self._costs:
+            self._costs[key] = detector_cost(BevDetector(recipe.detector_config())).gmacs
+        return self._costs[key]
+
+    @cached_property
+    def _datasets(self) -> dict[tuple[str, str], Dataset]:
+        return {}
+
+    @cached_property
+    def _costs(self) -> dict[str, float]:
+        return {}
+
+
+def check_plan(plan: StudyPlan) -> None:
+    """Builds what every method would need once, so that no job fails for it hours later.
+
+    Raises:
+        UnderstudyError: when a teacher does not fit its student, a term cannot compare them, or a teacher whose
+            answers are to be shuffled would answer about endless versions.
+    """
+    taught = {(job.student, job.label): job for job in plan.jobs if job.teachers}
+    names = {name for job in taught.values() for name in job.teachers.values()}
+    detectors = {name: _detector_of(plan.teachers[name]) for name in names}
+    for job in taught.values():
+        for name in job.teachers.values():
+            refuse_unless_comparable(job.recipe, detectors[name], plan.teachers[name].recipe.data.sweeps)
+        assert job.recipe.distillation is not None
+        widths = {name: widths_of(detectors[label]) for name, label in job.teachers.items()}
+        student = widths_of(BevDetector(job.recipe.detector_config()))
+        Distiller(job.recipe.distillation, widths, student, job.recipe.schedule.epochs)
+        if job.part == "shuffled":
+            _refuse_endless(job.recipe)
+
+
+def _detector_of(teacher: Planned) -> BevDetector:
+    return load_detector(teacher.run)[0] if teacher.run is not None else build_detector(teacher.recipe, 0)
+
+
+def _refuse_endless(recipe: Recipe) -> None:
+    augmentation = recipe.data.augmentation
+    if augmentation is not None and augmentation.variants is None:
+        remedy = "give data.augmentation.variants a number, or the study no reference"
+        raise InputError(f"recipe {recipe.name}: a shuffled teacher", found="an endless augmentation", remedy=remedy)
+
+
+def _part(recipe: Recipe, name: str) -> object:
+    if name == "detector_config()":
+        return recipe.detector_config()
+    return recipe.data.batch_size if name == "data.batch_size" else recipe.schedule
+
+
+def _address(facts: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
