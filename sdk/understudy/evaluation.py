@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
-from understudy.bundle.manifest import Contract, Grid
+from understudy.bundle.manifest import Contract, Grid, Pictures
 from understudy.configuration import Config, check_config, write_json
 from understudy.datasets.dataset import Dataset, PartlyLabeled, Sample, Thinned
 from understudy.datasets.files import read_json
@@ -22,6 +22,7 @@ from understudy.errors import InputError
 from understudy.frame import Frame
 from understudy.metrics.average_precision import ClassPrecision, MetricSettings, Range, average_precision
 from understudy.metrics.matching import Overlap, ScoredFrame
+from understudy.network_pictures import chosen_cameras, shown_in_pictures
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 from understudy.rig import Rig
@@ -43,6 +44,8 @@ class EvaluationSettings(Config):
     """Frames to take, evenly spread over the data set; None takes all."""
     grid: Grid | None = None
     """Where the detector looks: labels whose center lies outside are ignored. None counts every label."""
+    pictures: Pictures | None = None
+    """Which cameras it looks through, when it has nothing else: labels that no picture shows are ignored."""
 
 
 class EvaluatedClass(Config):
@@ -169,7 +172,8 @@ def evaluate_model(
     """Evaluates a network on the region of its own grid, at the low threshold; arguments and errors as `evaluate`."""
     contract = at_score_threshold(model.contract)
     dataset = with_sweeps(dataset, contract.sweeps, lidar)
-    settings = (settings or EvaluationSettings()).model_copy(update={"grid": contract.grid})
+    seen = {"grid": contract.grid, "pictures": None if contract.sees_points else contract.pictures}
+    settings = (settings or EvaluationSettings()).model_copy(update=seen)
 
     def pipeline_for(rig: Rig) -> Detector:
         return Pipeline(contract, model.engine, rig, lidar=lidar, sweeps=contract.sweeps)
@@ -220,8 +224,18 @@ def _scored(
         raise InputError("classes of the detector", found=found, wanted=f"at least one of the data set's: {wanted}")
     detections, truths = renamed(detections, shared), renamed(truths, shared)
     excused = ~dataset.labeled(sample, detections) if isinstance(dataset, PartlyLabeled) else None
-    ignored = None if settings.grid is None else ~_inside(settings.grid, truths)
-    return ScoredFrame(detections, truths, ignored, excused)
+    return ScoredFrame(detections, truths, _out_of_sight(truths, sample.rig, settings), excused)
+
+
+def _out_of_sight(truths: Boxes, rig: Rig, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
+    """`(N,)`: whether the detector cannot see a label; None when it sees everything."""
+    if settings.grid is None:
+        return None
+    unseen = ~_inside(settings.grid, truths)
+    if settings.pictures is not None:
+        cameras = [rig.cameras[name] for name in chosen_cameras(rig, settings.pictures)]
+        unseen |= ~shown_in_pictures(truths, cameras)
+    return unseen
 
 
 def _inside(grid: Grid, boxes: Boxes) -> NDArray[np.bool_]:

@@ -22,7 +22,8 @@ from understudy.engines.tensorrt_builder import RTX_TARGETS, build_rtx_engine
 from understudy.frame import Frame, PointCloud
 from understudy.rig import Lidar, Mounting, Rig
 from understudy_calibration.activations.quantization import QuantizationOptions, quantize_folder
-from understudy_training.export import export_detector, made_up_cloud
+from understudy_training.export import export_detector
+from understudy_training.made_up_feeds import made_up_cloud
 from understudy_training.models.sizes import GMAC_LIMITS, Size
 
 TARGETS = [name for name in RTX_TARGETS if name != "rtx"]

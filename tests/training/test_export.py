@@ -22,7 +22,8 @@ from understudy.pillars import group_points
 from understudy.testing import tiny_bundle
 from understudy_training import export_command
 from understudy_training.checkpoint import RunRecord, save_run
-from understudy_training.export import ExportRecord, export_detector, export_run, made_up_cloud, onnx_bytes, parity_of
+from understudy_training.export import ExportRecord, export_detector, export_run, onnx_bytes, parity_of
+from understudy_training.made_up_feeds import made_up_cloud
 from understudy_training.models.detector import BevDetector
 from understudy_training.models.observed import Observed
 from understudy_training.models.sizes import Size, detector_config

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from understudy.bundle.manifest import Contract, Fingerprints, Grid, PillarsInput, Sha256, Tensor
+from understudy.bundle.manifest import Contract, Fingerprints, Sha256, Tensor
 from understudy.bundle.names import MANIFEST
 from understudy.bundle.onnx_facts import read_onnx_facts
 from understudy.configuration import Config, file_sha256, write_yaml
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.errors import EngineError, InputError
 from understudy.onnx_rules import check_graph
-from understudy.pillars import group_points
 from understudy_training.checkpoint import WEIGHTS, load_detector, read_record
+from understudy_training.made_up_feeds import made_up_feeds
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import BevDetector
 from understudy_training.models.graph import ExportSpec
@@ -203,9 +203,11 @@ def _proven_half_parity(detector: BevDetector, contract: Contract, path: Path) -
 def _proven_parity(
     detector: BevDetector, contract: Contract, path: Path, largest_departure: float, smallest_share: float
 ) -> Parity:
-    clouds = [made_up_cloud(contract.grid, size, np.random.default_rng(size)) for size in _CHECK_CLOUD_SIZES]
     with TorchEngine(detector, contract) as reference, OnnxRuntimeEngine(path) as candidate:
-        pairs = [(reference(feeds), candidate(feeds)) for feeds in (_feeds(contract, cloud) for cloud in clouds)]
+        pairs = [
+            (reference(feeds), candidate(feeds))
+            for feeds in (made_up_feeds(contract, size) for size in _CHECK_CLOUD_SIZES)
+        ]
     parity = parity_of(pairs, largest_departure)
     if parity.matched_share < smallest_share:
         raise EngineError(
@@ -244,30 +246,3 @@ def _departures(wanted: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]])
     largest[wanted["labels"][chosen][:, None] != found["labels"][present][None]] = np.inf
     nearest: NDArray[np.float64] = largest.min(1, initial=np.inf)
     return nearest
-
-
-def made_up_cloud(grid: Grid, size: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """`(size, 4)` points in ego: half on the road, half in 20 clumps of a car's or a person's size, one in 100 NaN."""
-    low, high = np.array([grid.x_range_m, grid.y_range_m, grid.z_range_m]).T
-    places = generator.uniform(low, high, (size, 3))
-    places[:, 2] = generator.normal(0.0, 0.03, size)
-    centers = generator.uniform(low, high, (20, 3))
-    centers[:, 2] = 0.8
-    extents = np.where(np.arange(20)[:, None] % 2, (4.0, 1.8, 1.6), (0.6, 0.6, 1.6))
-    clump = generator.integers(0, 40, size)
-    inside = clump < len(centers)
-    offsets = generator.uniform(-0.5, 0.5, (size, 3))
-    places[inside] = centers[clump[inside]] + offsets[inside] * extents[clump[inside]]
-    cloud = np.column_stack([places, generator.random(size)]).astype(np.float32)
-    cloud[generator.random(size) < 0.01, 0] = np.nan
-    return cloud
-
-
-def _feeds(contract: Contract, cloud: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """What the pipeline feeds for a sensor that sits at the ego frame's origin."""
-    if isinstance(contract.input, PillarsInput):
-        per_pillar, pillars = contract.input.max_points_per_pillar, contract.input.max_pillars
-        grouped = group_points(cloud, contract.grid, per_pillar, pillars)
-        return {"pillars": grouped.points, "num_points": grouped.num_points, "cells": grouped.cells}
-    identity = np.eye(3, 4, dtype=np.float32)
-    return {"points": cloud, "ego_from_sensor": identity, "intensity_factor": np.ones(1, np.float32)}

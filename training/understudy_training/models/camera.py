@@ -158,7 +158,7 @@ class CameraLift(nn.Module):
         by_depth = shares.permute(0, 1, 3, 4, 2).reshape(-1)
         by_pixel = torch.cat([by_pixel, by_pixel.new_zeros(1, by_pixel.shape[1])])
         by_depth = torch.cat([by_depth, by_depth.new_zeros(1)])
-        seen = by_pixel[pixels] * by_depth[depths][..., None]
+        seen = _rows(by_pixel, pixels) * _rows(by_depth, depths)[..., None]
         summed = seen.unflatten(1, (heights, self.config.pictures.hits)).sum(2)
         stacked = summed.permute(0, 1, 3, 2).reshape(pixels.shape[0], -1, rows, columns)
         bev: Tensor = self.collapse(stacked)
@@ -182,6 +182,11 @@ def one_hot_depth(depth_bins: Tensor, num_bins: int) -> Tensor:
     """`(B, N, h, w)` bins to `(B, N, D, h, w)` float32, all zero where the bin is -1."""
     numbers = torch.arange(num_bins, device=depth_bins.device)
     return (depth_bins[:, :, None] == numbers[:, None, None]).to(torch.float32)
+
+
+def _rows(table: Tensor, numbers: Tensor) -> Tensor:
+    """Rows of a `(R, C)` or `(R,)` table: `Gather` in ONNX, where indexing would be `GatherND`."""
+    return torch.index_select(table, 0, numbers.flatten()).unflatten(0, numbers.shape)
 
 
 def _rows_of_batch(tables: Sequence[np.ndarray], num_rows: int) -> Tensor:
