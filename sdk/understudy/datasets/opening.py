@@ -175,11 +175,18 @@ def _is_sharded(path: Path) -> bool:
     return is_sharded(path)
 
 
+def _open_relabeled(path: Path, split: str | None, classes: ClassChoice | None) -> Dataset:
+    from understudy.datasets.relabeled import open_relabeled
+
+    return open_relabeled(path, split, lambda source, of: open_dataset(source, of, classes))
+
+
 def _holds(name: str) -> Callable[[Path], bool]:
     return lambda path: (path / name).exists()
 
 
 KINDS = (
+    Kind("relabeled", "labels.yaml", _holds("labels.yaml"), _open_relabeled, has_splits=True),
     Kind("shards", "index.json and index.npz", _is_sharded, _open_shards, has_splits=True),
     Kind("recorded", "dataset.yaml with kind: recorded", _is_recorded, _open_recorded, has_splits=True),
     Kind("scenes", "dataset.yaml", _holds("dataset.yaml"), _open_scenes, has_splits=True),
