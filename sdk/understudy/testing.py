@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.bundle.bundle import Bundle, PackedModel, write_bundle
+from understudy.bundle.inputs import DepthBins
 from understudy.bundle.manifest import (
     Contract,
     DetectedClass,
     Grid,
+    ImagesInput,
+    Pictures,
     PillarsInput,
     PointsInput,
     Precision,
@@ -26,11 +29,13 @@ from understudy.bundle.manifest import (
 from understudy.bundle.signature import expected_inputs, expected_outputs
 from understudy.engines.engine import Arrays, DescribedEngine, TensorSpec, check_feeds
 from understudy.errors import EngineError
-from understudy.frame import Frame, PointCloud
+from understudy.frame import Frame, Image, PointCloud
+from understudy.pose import Pose
 from understudy.rig import Camera, Lidar, Mounting, Rig
 
 CLASS_NAMES = ("car", "truck", "pedestrian", "cyclist")
 TINY_MAX_DETECTIONS = 16
+_CAMERA_YAWS_RAD = {"front": 0.0, "left": np.pi / 2, "rear": np.pi, "right": -np.pi / 2}
 
 _CLASS_SIZES_M = np.array([[4.2, 1.8, 1.6], [8.0, 2.5, 3.2], [0.7, 0.7, 1.7], [1.8, 0.7, 1.7]], np.float32)
 _LOOSE = Tolerance(min_matched=0.9, position_m=0.3, size_m=0.3, yaw_rad=0.3, score=0.15)
@@ -57,6 +62,67 @@ def simple_rig(*, intensity_scale: float = 1.0, height_m: float = 1.8, camera: b
             cy_px=48.0,
         )
     return Rig(name="simple", sensors=sensors)
+
+
+def surround_rig(
+    names: Sequence[str] = ("front", "rear"), *, lidar: bool = True, focal_px: float = 72.0, distortion: float = 0.0
+) -> Rig:
+    """A vehicle with level cameras of 160 x 96 px on its roof, wide enough to overlap, and the LiDAR of `simple_rig`.
+
+    Args:
+        names: of `front`, `left`, `rear` and `right`, in this order.
+        lidar: whether there is one.
+        focal_px: of each camera.
+        distortion: first radial coefficient; barrels when negative.
+    """
+    sensors: dict[str, Lidar | Camera] = dict(simple_rig().lidars) if lidar else {}
+    sensors |= {
+        name: Camera(
+            frame_id=name,
+            ego_from_sensor=_mounted(_CAMERA_YAWS_RAD[name]),
+            width_px=160,
+            height_px=96,
+            fx_px=focal_px,
+            fy_px=focal_px,
+            cx_px=79.5,
+            cy_px=31.5,
+            distortion=(distortion, 0.0, 0.0, 0.0, 0.0) if distortion else (),
+        )
+        for name in names
+    }
+    return Rig(name="surround", sensors=sensors)
+
+
+def marked_pictures(
+    rig: Rig, places_m: Sequence[tuple[float, float, float]], *, reach_px: int = 4, stamp_ns: int = 0
+) -> dict[str, Image]:
+    """A black picture of each camera, white around the pixels that show some places.
+
+    Args:
+        rig: its cameras.
+        places_m: x, y, z of each in ego.
+        reach_px: how far around a pixel it is white.
+        stamp_ns: of each picture.
+    """
+    made = {}
+    for name, camera in rig.cameras.items():
+        pixels = np.zeros((camera.height_px, camera.width_px, 3), np.uint8)
+        uv_px, depth_m = camera.project(np.array(places_m, np.float64).reshape(-1, 3))
+        for u, v in np.rint(uv_px[camera.shows(uv_px, depth_m)]).astype(int):
+            rows, columns = slice(max(v - reach_px, 0), v + reach_px + 1), slice(max(u - reach_px, 0), u + reach_px + 1)
+            pixels[rows, columns] = 255
+        made[name] = Image(pixels, stamp_ns, camera.frame_id)
+    return made
+
+
+def noise_pictures(rig: Rig, rng: np.random.Generator, *, stamp_ns: int = 0) -> dict[str, Image]:
+    """A picture of noise for each camera."""
+    return {
+        name: Image(
+            rng.integers(0, 256, (camera.height_px, camera.width_px, 3), dtype=np.uint8), stamp_ns, camera.frame_id
+        )
+        for name, camera in rig.cameras.items()
+    }
 
 
 def road_cloud(
@@ -103,17 +169,34 @@ def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_in
     """A detector of four classes on a grid of 32 x 32 cells of a meter.
 
     Args:
-        kind: "points" or "pillars".
+        kind: "points", "pillars", "images", "points_and_images" or "pillars_and_images".
         score_threshold: the same for each class.
         uses_intensity: whether the student looks at intensity.
     """
+    lidar, _, cameras = kind.partition("_and_")
     points = PointsInput(uses_intensity=uses_intensity, max_points=150_000)
     pillars = PillarsInput(uses_intensity=uses_intensity, max_points_per_pillar=8, max_pillars=1024)
     return Contract(
         name="tiny",
         classes=tuple(DetectedClass(name=name, score_threshold=score_threshold) for name in CLASS_NAMES),
         grid=Grid(x_range_m=(-16.0, 16.0), y_range_m=(-16.0, 16.0), z_range_m=(0.1, 3.0), cell_m=1.0),
-        input={"points": points, "pillars": pillars}[kind],
+        input={"points": points, "pillars": pillars, "images": ImagesInput()}[lidar],
+        pictures=tiny_pictures() if "images" in (lidar, cameras) else None,
+    )
+
+
+def tiny_pictures() -> Pictures:
+    """What the tiny student takes of the cameras of `surround_rig`: two pictures, looked up at two heights."""
+    return Pictures(
+        num_cameras=2,
+        cameras=("front", "rear"),
+        width_px=80,
+        height_px=48,
+        feature_stride=2,
+        focal_px=36.0,
+        depth=DepthBins(near_m=1.0, far_m=30.0, count=12),
+        heights_m=(0.1, 1.2),
+        hits=1,
     )
 
 
@@ -166,10 +249,11 @@ class FakeEngine(DescribedEngine):
 
 
 def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:
-    """Writes a real ONNX from raw points to boxes, with the names, dtypes and operators of an exported student.
+    """Writes a real ONNX from raw points or pictures to boxes, with the names and dtypes of an exported student.
 
     Occupancy by ScatterND, two convolutions, 3x3 peaks, TopK of 16; no matrix product, so every target takes it. A
     dense block of points becomes a box of its class's usual size at the cell's center. It does not look at intensity.
+    Of pictures, what is bright on the ground is occupied.
     """
     import onnx
 
@@ -182,10 +266,23 @@ def write_tiny_model(path: Path, contract: Contract | None = None) -> Path:
 
 
 def tiny_bundle(
-    folder: Path, *, precisions: Sequence[Precision] = ("fp32",), score_threshold: float = 0.3, sweeps: int = 1
+    folder: Path,
+    kind: str = "points",
+    *,
+    precisions: Sequence[Precision] = ("fp32",),
+    score_threshold: float = 0.3,
+    sweeps: int = 1,
 ) -> Bundle:
-    """A bundle around the tiny model; every precision asked for is the same FP32 file under another name."""
-    contract = tiny_contract(score_threshold=score_threshold).model_copy(update={"sweeps": sweeps})
+    """A bundle around the tiny model; every precision asked for is the same FP32 file under another name.
+
+    Args:
+        folder: of the bundle.
+        kind: "points", "images" or "points_and_images", as for `tiny_contract`.
+        precisions: what it holds.
+        score_threshold: the same for each class.
+        sweeps: that a cloud must hold.
+    """
+    contract = tiny_contract(kind, score_threshold=score_threshold).model_copy(update={"sweeps": sweeps})
     path = write_tiny_model(folder.parent / f"{folder.name}-model.onnx", contract)
     return write_bundle(
         folder,
@@ -204,6 +301,12 @@ def tiny_outputs() -> tuple[Tensor, ...]:
         for tensor in expected_outputs(tiny_contract())
     ]
     return tuple(fixed)
+
+
+def _mounted(yaw_rad: float) -> Mounting:
+    """Of a camera above the vehicle's middle that looks that way."""
+    forward = Pose.from_quaternion((0.5, -0.5, 0.5, -0.5), (0.0, 0.0, 0.0))
+    return Mounting.from_pose(Pose.from_yaw(yaw_rad, (0.5 * np.cos(yaw_rad), 0.5 * np.sin(yaw_rad), 1.7)) @ forward)
 
 
 def _spec(tensor: Tensor) -> TensorSpec:

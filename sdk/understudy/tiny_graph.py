@@ -12,11 +12,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from understudy.bundle.manifest import Contract
+from understudy.bundle.manifest import Contract, Grid, Pictures, Tensor
+from understudy.bundle.signature import expected_inputs
 
 OPSET = 18
 IR_VERSION = 10
 _CHANNELS = 8
+_BRIGHT = 127.0
+"""Mean of a cell of a picture's features, on the scale 0 to 255, above which something stands there."""
+_DTYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "uint8": TensorProto.UINT8}
 
 
 class _Graph:
@@ -36,18 +40,20 @@ class _Graph:
 
 
 def build_tiny_graph(contract: Contract, sizes_m: NDArray[np.float32], max_detections: int) -> Any:
-    """The model: points to occupancy, occupancy to heat map, heat map to boxes.
+    """The model: points or pictures, or both, to occupancy, occupancy to heat map, heat map to boxes.
 
     Args:
-        contract: grid and number of classes.
+        contract: grid and number of classes; raw points, pictures, or both.
         sizes_m: `(C, 3)` length, width, height of each class.
         max_detections: rows of the outputs.
     """
     graph = _Graph()
-    occupancy = _occupancy(graph, contract)
+    seen = [_occupancy(graph, contract)] if contract.sees_points else []
+    seen += [_brightness(graph, contract.pictures, contract.grid)] if contract.pictures is not None else []
+    occupancy = seen[0] if len(seen) == 1 else graph.add("Max", seen, "seen_by_any")
     heat = _heat(graph, occupancy, len(contract.classes))
     _detections(graph, contract, heat, sizes_m, max_detections)
-    inputs = [("points", ["N", 4]), ("ego_from_sensor", [3, 4]), ("intensity_factor", [1])]
+    inputs = [(tensor.name, _DTYPES[tensor.dtype], _shape(tensor, contract)) for tensor in expected_inputs(contract)]
     outputs = [
         ("boxes", TensorProto.FLOAT, [max_detections, 7]),
         ("scores", TensorProto.FLOAT, [max_detections]),
@@ -56,13 +62,40 @@ def build_tiny_graph(contract: Contract, sizes_m: NDArray[np.float32], max_detec
     proto = helper.make_graph(
         graph.nodes,
         "tiny",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs],
+        [helper.make_tensor_value_info(name, dtype, shape) for name, dtype, shape in inputs],
         [helper.make_tensor_value_info(name, dtype, shape) for name, dtype, shape in outputs],
         graph.constants,
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _shape(tensor: Tensor, contract: Contract) -> list[int | str]:
+    cells = contract.grid.height * contract.grid.width
+    return [cells if size == "cells" else size for size in tensor.shape]
+
+
+def _brightness(graph: _Graph, pictures: Pictures, grid: Grid) -> str:
+    """`(1, 1, H, W)`: 1 where a picture that is there is bright at the cell's lowest height; every depth is as good."""
+    number, (height, width), stride = pictures.num_cameras, pictures.feature_size, pictures.feature_stride
+    colors = graph.add("Cast", ["images"], "colors", to=TensorProto.FLOAT)
+    gray = graph.add("ReduceMean", [colors, graph.constant("color_axis", _i64(3))], "gray", keepdims=0)
+    planes = graph.add("Unsqueeze", [gray, graph.constant("plane_axis", _i64(1))], "planes")
+    means = graph.add("AveragePool", [planes], "means", kernel_shape=[stride, stride], strides=[stride, stride])
+    mask = graph.add("Reshape", ["camera_mask", graph.constant("mask_shape", _i64(number, 1, 1, 1))], "mask")
+    flat = graph.add("Reshape", [graph.add("Mul", [means, mask], "shown"), graph.constant("all", _i64(-1))], "pixels")
+    rows = graph.add("Concat", [flat, graph.constant("nothing", np.zeros(1, np.float32))], "rows", axis=0)
+    looked_up = graph.add("Gather", [rows, "lift_pixels"], "looked_up")
+    no_depth = np.array(number * height * width * pictures.depth.count, np.int32)
+    known = graph.add("Less", ["lift_depths", graph.constant("no_depth", no_depth)], "known")
+    weighted = graph.add("Mul", [looked_up, graph.add("Cast", [known], "share", to=TensorProto.FLOAT)], "weighted")
+    zero, hits = graph.constant("slot_0", _i64(0)), graph.constant("slots_of_a_height", _i64(pictures.hits))
+    lowest = graph.add("Slice", [weighted, zero, hits, zero], "lowest")
+    best = graph.add("ReduceMax", [lowest, zero], "brightest", keepdims=0)
+    bright = graph.add("Greater", [best, graph.constant("bright_from", _f32(_BRIGHT))], "bright")
+    cells = graph.constant("picture_cells", _i64(1, 1, grid.height, grid.width))
+    return graph.add("Reshape", [graph.add("Cast", [bright], "bright_f", to=TensorProto.FLOAT), cells], "pictured")
 
 
 def _occupancy(graph: _Graph, contract: Contract) -> str:
