@@ -19,6 +19,7 @@ from understudy_training.scenes.config import (
     SceneConfig,
 )
 from understudy_training.scenes.drive import Drive, Moment
+from understudy_training.scenes.relief import height_at
 from understudy_training.scenes.sensors import CAMERA, LIDAR, build_rig
 
 CONFIG = SceneConfig(seed=11, num_drives=4, num_frames=8)
@@ -156,13 +157,34 @@ def test_time_follows_the_azimuth_clockwise_from_behind(moments: list[Moment]) -
 
 
 def test_road_lies_at_zero_in_ego(moments: list[Moment]) -> None:
-    """Breaks when mounting, pitch or frame are mixed up anywhere."""
+    """Below the vehicle, that is: the land rolls. Breaks when mounting, pitch or frame are mixed up anywhere."""
     for moment in moments[::6]:
         points = ego_points(moment)
-        road = points[(moment.sweep.point_class == ROAD) & (np.hypot(*points[:, :2].T) < 30)]
-        assert len(road) > 1000
-        assert np.abs(road[:, 2]).max() < 0.05
-        assert abs(road[:, 2].mean()) < 0.002
+        road = points[(moment.sweep.point_class == ROAD) & (np.hypot(*points[:, :2].T) < 7)]
+        assert len(road) > 500
+        assert np.abs(road[:, 2]).max() < 0.5
+        assert abs(road[:, 2].mean()) < 0.05
+
+
+def test_road_lies_on_the_land_that_the_drive_says() -> None:
+    """At any distance, in every frame, and in the world as in ego."""
+    for number, frame in ((0, 0), (1, 4), (2, 7)):
+        drive = Drive(CONFIG, number)
+        moment, pieces = drive.moment(frame), drive.street.pieces
+        road = ego_points(moment)[(moment.sweep.point_class == ROAD)]
+        in_world = moment.world_from_ego.apply(road)
+        land = np.array([height_at(pieces, x, y) for x, y in in_world[:, :2]])
+        assert np.abs(in_world[:, 2] - land).max() < 0.12
+        assert np.abs(in_world[:, 2] - land).mean() < 0.02
+
+
+def test_what_stands_stands_on_the_land() -> None:
+    drive = Drive(CONFIG, 2)
+    pieces, boxes = drive.street.pieces, in_world(drive.moment(3))
+    bottom = boxes.geometry[:, 2] - boxes.geometry[:, 5] / 2
+    land = np.array([height_at(pieces, float(x), float(y)) for x, y in boxes.geometry[:, :2]])
+    assert ((bottom - land > 0.0) & (bottom - land < 0.2)).all()
+    assert np.ptp(land) > 0.1
 
 
 def test_frames_are_dense_with_actors_and_every_class_occurs(moments: list[Moment]) -> None:

@@ -12,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from understudy.datasets.opening import open_dataset
 from understudy.pose import Pose
 from understudy_training.scenes import beams
 from understudy_training.scenes.camera import CameraModel
 from understudy_training.scenes.config import POINT_CLASSES, LidarConfig, SceneConfig
-from understudy_training.scenes.geometry import Solids
+from understudy_training.scenes.geometry import Solids, pieces_in_ego
 from understudy_training.scenes.lidar import GROUND_CLASS, LidarModel, detection_probability, intensity
 from understudy_training.scenes.ray_casting import (
     BOX,
     CYLINDER,
     ELLIPSOID,
+    LEAVES,
     NOTHING,
     ON_CURB,
     ON_MARKING,
@@ -30,6 +32,7 @@ from understudy_training.scenes.ray_casting import (
     ON_TERRAIN,
     cast,
 )
+from understudy_training.scenes.relief import draw_relief, height_at, relief_columns
 from understudy_training.scenes.roads import CrossSection, build_road
 from understudy_training.scenes.sensors import CAMERA, build_rig
 from understudy_training.scenes.windows import camera_windows, corners, lidar_windows
@@ -48,6 +51,37 @@ def test_beam_tables(count: int, low: float, high: float) -> None:
     assert len(elevations) == count
     assert (np.diff(elevations) > 0).all()
     assert elevations[[0, -1]] == pytest.approx([low, high], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "low", "high"), [("hdl-32e", 32, -30.667, 10.667), ("pandar64", 64, -24.897, 14.882)]
+)
+def test_named_beam_tables(name: str, count: int, low: float, high: float) -> None:
+    elevations = np.degrees(beams.elevations_rad(name))
+    assert len(elevations) == count
+    assert (np.diff(elevations) > 0).all()
+    assert elevations[[0, -1]] == pytest.approx([low, high], abs=1e-3)
+    assert beams.directions(name, 90).shape == (90, count, 3)
+
+
+def test_the_pair_has_the_beams_of_both() -> None:
+    pair = np.array(beams.ELEVATIONS_DEG["vlp-32c-pair"])
+    assert (np.diff(pair) > 0).all()
+    for own in beams.ELEVATIONS_DEG[32]:
+        assert np.abs(pair - own).min() < 1e-9
+        assert np.abs(pair + own + 0.17).min() < 1e-9
+
+
+@pytest.mark.data
+def test_hdl_32e_table_is_that_of_a_nuscenes_sweep(data_root: Path) -> None:
+    sample = open_dataset(data_root / "nuscenes", None, None)[0]
+    cloud = sample.frame.clouds[sample.rig.lidar()[0]]
+    assert cloud.ring is not None
+    points = cloud.points[:, :3].astype(float)
+    far = np.linalg.norm(points, axis=1) > 4
+    elevation = np.degrees(np.arcsin(points[:, 2] / np.maximum(np.linalg.norm(points, axis=1), 1e-6)))
+    measured = [np.median(elevation[far & (cloud.ring == ring)]) for ring in range(8, 32)]
+    assert measured == pytest.approx(beams.ELEVATIONS_DEG["hdl-32e"][8:], abs=0.15)
 
 
 def test_spacing_of_the_tables() -> None:
@@ -147,6 +181,66 @@ def test_round_shapes() -> None:
     assert shoot((10, 0, 9), (10, 0, 0), CYLINDER, (10, 0, 5, 2, 1, 1, 0))[0] == pytest.approx(3)
 
 
+def test_rays_stop_within_leaves_or_pass_through() -> None:
+    """Deeper the one, shallower the other; fewer pass the more leaves there are."""
+    passed = {}
+    for half_m in (0.2, 1.0):
+        placed = np.array([[10.0, 0.0, 5.0, half_m, 8.0, 8.0, 0.0]])
+        rays = np.array([[[1.0, y, z] for z in np.linspace(-0.1, 0.1, 40)] for y in np.linspace(-0.1, 0.1, 40)])
+        rays = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).astype(np.float32)
+        hits = cast(
+            *(np.array([0.0, 0.0, 5.0]), rays, np.array([[0, 40, 0, 40]]), np.array([LEAVES])),
+            *(placed, NO_ROAD, 9.0 + 20.0),
+        )
+        hit = hits.surface == 0
+        depth_m = hits.distance_m[hit] * rays[hit][:, 0] - (10.0 - half_m)
+        assert depth_m.min() > -1e-3
+        assert depth_m.max() < 2 * half_m
+        passed[half_m] = 1 - hit.mean()
+        assert passed[half_m] == pytest.approx(np.exp(-2 * half_m / 0.35), abs=0.05)
+    assert passed[1.0] < passed[0.2]
+
+
+def hill(slope: float) -> Array:
+    """A road along x whose land rises by `slope` at the origin, in one wave of 300 m."""
+    pieces = build_road(np.array([-50.0, 0.0, 0.0]), [(200.0, 0.0)], CrossSection(1, 30.0, 1.0, 0.0, 3.0)).pieces()
+    number = 2 * np.pi / 300
+    return relief_columns(pieces, np.array([0.0, slope / number, number, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("slope", [0.03, -0.03])
+@pytest.mark.parametrize("down", [0.05, 0.08, 0.1, 0.3, 0.8])
+def test_ground_is_met_where_the_land_is(slope: float, down: float) -> None:
+    pieces = hill(slope)
+    distance, surface, _ = shoot((0, 0, 1.8), (10.0, 0.0, 1.8 - 10 * down), pieces=pieces)
+    ray = np.array([10.0, 0.0, -10 * down]) / np.hypot(10.0, 10 * down)
+    x = distance * ray[0]
+    flat = 1.8 / down
+    assert surface in (ON_ROAD, ON_MARKING)
+    assert 1.8 + distance * ray[2] == pytest.approx(height_at(pieces, x, 0.0), abs=0.02)
+    assert (x < flat) == (slope > 0)
+
+
+def test_relief_is_the_same_land_from_wherever_it_is_seen() -> None:
+    world = hill(0.02)
+    for pose in ([3.0, -4.0, 0.7, 0.05], [-20.0, 9.0, -2.5, -0.3]):
+        ego = pieces_in_ego(world, np.array(pose))
+        for x, y in ((0.0, 0.0), (12.0, -7.0), (-30.0, 25.0)):
+            cos, sin = np.cos(pose[2]), np.sin(pose[2])
+            wanted = height_at(world, pose[0] + cos * x - sin * y, pose[1] + sin * x + cos * y) - pose[3]
+            assert height_at(ego, x, y) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_land_is_flat_in_some_drives_and_hilly_in_others() -> None:
+    rises = []
+    for seed in range(60):
+        land = relief_columns(hill(0.0)[:, :10], draw_relief(np.random.default_rng(seed)))
+        here = height_at(land, 0.0, 0.0)
+        rises.append(max(abs(height_at(land, 30 * np.cos(a), 30 * np.sin(a)) - here) for a in np.linspace(0, 6, 12)))
+    assert np.quantile(rises, 0.1) < 0.25
+    assert 0.5 < np.quantile(rises, 0.9) < 2.5
+
+
 def test_ground_has_a_curb() -> None:
     section = CrossSection(lanes=1, lane_m=3.0, bike_m=1.0, parking_m=0.0, sidewalk_m=3.0)
     pieces = build_road(np.array([-50.0, 0.0, 0.0]), [(100.0, 0.0)], section).pieces()
@@ -175,7 +269,7 @@ solid = st.tuples(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(solid, min_size=1, max_size=4), st.sampled_from([BOX, ELLIPSOID, CYLINDER]))
+@given(st.lists(solid, min_size=1, max_size=4), st.sampled_from([BOX, ELLIPSOID, CYLINDER, LEAVES]))
 def test_windows_lose_no_hit(solids: list[tuple[float, ...]], kind: int) -> None:
     """Casting in the windows finds what casting all rays against everything finds, LiDAR and camera."""
     config = SceneConfig(lidar={"beams": 16, "azimuth_steps": 180}, camera={"width_px": 64, "height_px": 48})

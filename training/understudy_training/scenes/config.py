@@ -49,7 +49,8 @@ class SurroundConfig(PictureConfig):
 class LidarConfig(Config):
     """The roof LiDAR."""
 
-    beams: Literal[16, 32, 64] = 32
+    beams: Literal[16, 32, 64, "hdl-32e", "pandar64", "vlp-32c-pair"] = 32
+    """A LiDAR by its number of beams (VLP-16, VLP-32C, HDL-64E) or by name; the pair is stacked, one upside down."""
     azimuth_steps: int = Field(1080, ge=90, le=4096)
     range_m: float = Field(70.0, ge=10, le=200)
     """Farthest return; actors are labeled as far."""

@@ -58,11 +58,11 @@ class Drive:
     def moment(self, frame: int) -> Moment:
         """The frame of that number."""
         turn = frame * self.config.turns_per_frame
-        ego_pose = self.street.ego.pose[turn]
+        ego_pose = self.street.ego_poses[turn]
         placed = self.solids.placed(turn, ego_pose)
         pieces = pieces_in_ego(self.street.pieces, ego_pose)
         sweep = self.lidar.sweep(self.solids, placed, pieces, self._rng(2, turn))
-        world_from_ego = Pose.from_yaw(float(ego_pose[2]), (*ego_pose[:2], 0.0))
+        world_from_ego = Pose.from_yaw(float(ego_pose[2]), (*ego_pose[:2], ego_pose[3]))
         sun = self._sun(ego_pose)
         pictures = {
             name: camera.picture(self.solids, placed, pieces, sun, world_from_ego, self._pixel_rng(name, turn))

@@ -29,7 +29,8 @@ _AT_CURB: tuple[Choice, ...] = (
     (OTHER, shapes.advertising_column, 0.04),
 )
 _AT_FRONT: tuple[Choice, ...] = (
-    (VEGETATION, shapes.bush, 0.30),
+    (VEGETATION, shapes.bush, 0.26),
+    (VEGETATION, shapes.tall_grass, 0.06),
     (VEGETATION, shapes.hedge, 0.15),
     (VEGETATION, shapes.trunk, 0.10),
     (OTHER, shapes.fence, 0.12),
@@ -41,6 +42,16 @@ _AT_FRONT: tuple[Choice, ...] = (
     (OTHER, shapes.advertising_column, 0.02),
 )
 _IN_PARKING: tuple[Choice, ...] = ((OTHER, shapes.container, 1.0),)
+_IN_THE_OPEN: tuple[Choice, ...] = (
+    (VEGETATION, shapes.bush, 0.40),
+    (VEGETATION, shapes.trunk, 0.25),
+    (VEGETATION, shapes.tall_grass, 0.15),
+    (VEGETATION, shapes.hedge, 0.06),
+    (OTHER, shapes.bank, 0.08),
+    (OTHER, shapes.fence, 0.06),
+)
+_OPEN_ROWS_M = (2.5, 5.5, 9.0, 14.0)
+"""Rows of the open country, from the line before the houses outwards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +93,13 @@ class Furnishing:
         section = road.section
         front_m = section.half_width_m + section.sidewalk_m + 1.2
         for side in (-1, 1):
-            self.build_houses(road, reach, side)
+            built = self.rng.random() < 0.55
+            if built:
+                self.build_houses(road, reach, side)
             self.line(road, reach, side * (section.half_width_m + 0.45), _AT_CURB, (1.5, 9.0), self.pieces, 0.0)
             self.line(road, reach, side * front_m, _AT_FRONT, (1.5, 8.0), self.pieces, 0.0)
+            for row_m in _OPEN_ROWS_M if not built else _OPEN_ROWS_M[:1]:
+                self.line(road, reach, side * (front_m + row_m), _IN_THE_OPEN, (0.5, 9.0), self.pieces, 1.5)
             if section.parking_m:
                 self.line(road, reach, side * section.parking_offset_m, _IN_PARKING, (15.0, 60.0), others, 3.0)
 
@@ -108,7 +123,8 @@ class Furnishing:
             if not clear_of(keep_off, pose, margin_m) or abs(at - road.zebra_m) < 4:
                 continue
             if self.place(point_class, shape, pose) and build is shapes.trunk:
-                self.fixtures.append(Fixture(VEGETATION, shapes.crown(self.rng), pose))
+                lowest_m = 0.5 if choices is _IN_THE_OPEN and self.rng.random() < 0.5 else 2.1
+                self.fixtures.append(Fixture(VEGETATION, shapes.crown(self.rng, lowest_m), pose))
 
     def build_houses(self, road: Road, reach: tuple[float, float], side: int) -> None:
         """A row of houses with gaps, wherever no street is."""
@@ -122,7 +138,7 @@ class Furnishing:
             at += length + float(rng.choice([0.0, rng.uniform(1, 18)]))
             if _off_street(self.pieces, pose, length, depth):
                 red, green, blue = (float(value) for value in rng.uniform([0.4, 0.35, 0.28], [0.8, 0.72, 0.65]))
-                self.place(BUILDING, shapes.building(length, depth, height, (red, green, blue)), pose)
+                self.place(BUILDING, shapes.building(rng, (length, depth, height), (red, green, blue)), pose)
 
 
 def _off_street(pieces: Array, pose: Array, length_m: float, depth_m: float) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy_training.scenes.config import FIRST_ACTOR_CLASS
+from understudy_training.scenes.config import FIRST_ACTOR_CLASS, OTHER
 from understudy_training.scenes.ray_casting import ground_heights
+from understudy_training.scenes.relief import relief_in_ego
 from understudy_training.scenes.shapes import Shape
 from understudy_training.scenes.street import Street
 
@@ -17,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Solids:
-    """`P` primitives of `O` objects: the `A` actors first, then the fixtures.
+    """`P` primitives of `O` objects: the `A` actors first, then the fixtures, the ego last.
 
     Attributes:
         poses: `(O, F, 4)` x, y, z of the ground below and yaw of each object at each frame, in the world.
@@ -42,7 +43,7 @@ class Solids:
     point_class: NDArray[np.uint8]
 
     def placed(self, frame: int, ego_pose: Array) -> Array:
-        """`(P, 7)` center, half sizes and yaw of the primitives at a frame, in ego (its pose: x, y, yaw)."""
+        """`(P, 7)` center, half sizes and yaw of the primitives at a frame, in ego (its pose: x, y, yaw, height)."""
         object_poses = poses_in_ego(self.poses[:, frame], ego_pose)
         x, y, z, yaw = object_poses[self.owner].T
         cos, sin = np.cos(yaw), np.sin(yaw)
@@ -52,17 +53,18 @@ class Solids:
 
 
 def poses_in_ego(poses: Array, ego_pose: Array) -> Array:
-    """`(N, 4)` x, y, z, yaw from the world to ego (its pose in the world: x, y, yaw)."""
+    """`(N, 4)` x, y, z, yaw from the world to ego (its pose in the world: x, y, yaw, height)."""
     cos, sin = np.cos(ego_pose[2]), np.sin(ego_pose[2])
     dx, dy = poses[:, 0] - ego_pose[0], poses[:, 1] - ego_pose[1]
-    return np.column_stack([cos * dx + sin * dy, cos * dy - sin * dx, poses[:, 2], poses[:, 3] - ego_pose[2]])
+    turned = [cos * dx + sin * dy, cos * dy - sin * dx]
+    return np.column_stack([*turned, poses[:, 2] - ego_pose[3], poses[:, 3] - ego_pose[2]])
 
 
 def pieces_in_ego(pieces: Array, ego_pose: Array) -> Array:
-    """Road pieces (`Road.pieces`) from the world to ego."""
+    """Road pieces (`Street.pieces`) from the world to ego."""
     starts = np.insert(pieces[:, :3], 2, 0.0, axis=1)
     moved = poses_in_ego(starts, ego_pose)
-    return np.column_stack([moved[:, [0, 1, 3]], pieces[:, 3:]])
+    return np.column_stack([moved[:, [0, 1, 3]], pieces[:, 3:10], relief_in_ego(pieces, ego_pose)])
 
 
 def build_solids(street: Street) -> Solids:
@@ -70,9 +72,11 @@ def build_solids(street: Street) -> Solids:
     num_frames = len(street.ego.pose)
     tracks = [actor.track.pose for actor in street.actors]
     tracks += [np.tile(fixture.pose, (num_frames, 1)) for fixture in street.fixtures]
+    tracks.append(street.ego.pose)
     poses = np.stack([_grounded(track, street.pieces) for track in tracks])
     objects: list[tuple[int, Shape]] = [(FIRST_ACTOR_CLASS + actor.label, actor.shape) for actor in street.actors]
     objects += [(fixture.point_class, fixture.shape) for fixture in street.fixtures]
+    objects.append((OTHER, street.roof_rack))
     parts = [part for _, shape in objects for part in shape]
     counts = [len(shape) for _, shape in objects]
     return Solids(

@@ -17,7 +17,7 @@ from understudy_training.scenes.windows import corners, lidar_windows
 GROUND_CLASS = np.array([OTHER, ROAD, ROAD, SIDEWALK, VEGETATION, SIDEWALK], np.uint8)
 """Point class of each ground code: row `-1 - code` (nothing, road, marking, sidewalk, terrain, curb)."""
 _GROUND_REFLECTIVITY = np.array([0.0, 0.12, 0.55, 0.25, 0.22, 0.28], np.float32)
-_GROUND_FUZZ_M = np.array([0.0, 0.0, 0.0, 0.0, 0.02, 0.0], np.float32)
+_GROUND_FUZZ_M = np.array([0.0, 0.01, 0.01, 0.02, 0.06, 0.02], np.float32)
 
 _MIN_RANGE_M = 1.0
 _HALF_SIGNAL = 0.006
@@ -74,14 +74,15 @@ class LidarModel:
         reflectivity = _look_up(surface, solids.reflectivity, _GROUND_REFLECTIVITY)
         seen = rng.random(len(kept), np.float32) < detection_probability(distance, facing, reflectivity)
         kept, distance, surface = kept[seen], distance[seen], surface[seen]
-        spread = np.hypot(self.config.range_noise_m, _look_up(surface, solids.fuzz_m, _GROUND_FUZZ_M))
-        measured = distance + spread * rng.standard_normal(len(kept), np.float32)
+        measured = distance + np.float32(self.config.range_noise_m) * rng.standard_normal(len(kept), np.float32)
+        depth = _look_up(surface, solids.fuzz_m, _GROUND_FUZZ_M)
+        measured += depth * np.abs(rng.standard_normal(len(kept), np.float32))
         echo = intensity(distance, facing[seen], reflectivity[seen])
         echo = np.clip(np.rint(echo + _INTENSITY_NOISE * rng.standard_normal(len(kept), np.float32)), 0, 255)
         points = np.empty((len(kept), 4), np.float32)
         points[:, :3] = self.rays_lidar.reshape(-1, 3)[kept] * measured[:, None]
         points[:, 3] = echo
-        step, ring = np.divmod(kept, self.config.beams)
+        step, ring = np.divmod(kept, len(self.elevations_rad))
         return Sweep(
             points=points,
             time_offset_s=(step * (FRAME_PERIOD_S / self.config.azimuth_steps)).astype(np.float32),

@@ -1,7 +1,7 @@
-"""Rays against a street: boxes, ellipsoids, upright cylinders and the ground, nearest hit of each ray.
+"""Rays against a street: boxes, ellipsoids, upright cylinders, leaves and the ground, nearest hit of each ray.
 
 A primitive is tested only against the rays in its window of the sensor's ray grid, so no acceleration structure is
-needed: the cost is the angle that the primitives cover. The only module that imports numba.
+needed: the cost is the angle that the primitives cover. Only this module and `relief` import numba.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy_training.scenes.relief import height_at, meets_relief, sampled
 from understudy_training.scenes.roads import SIDEWALK_HEIGHT_M
 
-BOX, ELLIPSOID, CYLINDER = 0, 1, 2
+BOX, ELLIPSOID, CYLINDER, LEAVES = 0, 1, 2, 3
+"""Kinds of primitives. LEAVES is an ellipsoid that a ray enters some way before it is stopped, or passes through."""
 NOTHING, ON_ROAD, ON_MARKING, ON_SIDEWALK, ON_TERRAIN, ON_CURB = -1, -2, -3, -4, -5, -6
 """Values of `Hits.surface` below zero: no hit, or a kind of ground."""
 
 _MARKING_HALF_M = 0.07
+_LEAF_DEPTH_M = 0.35
+"""Mean way of a pulse into leaves."""
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -53,16 +57,17 @@ def cast(
         origin: `(3,)` of all rays, in ego.
         directions: `(I, J, 3)` unit rays, in ego.
         windows: `(P, 4)` first and past-last index of the grid's two axes; the first axis wraps around.
-        kinds: `(P,)` BOX, ELLIPSOID or CYLINDER.
+        kinds: `(P,)` BOX, ELLIPSOID, CYLINDER or LEAVES.
         placed: `(P, 7)` center, half sizes and yaw, in ego.
-        pieces: `(K, 10)` rows of `Road.pieces`, in ego.
+        pieces: `(K, 10)` rows of `Road.pieces`, in ego; more columns hold a relief (`relief.relief_columns`).
         max_range_m: farthest hit.
     """
     shape = directions.shape[:2]
     hits = Hits(
         np.full(shape, np.inf, np.float32), np.full(shape, NOTHING, np.int32), np.zeros((*shape, 3), np.float32)
     )
-    _cast_ground(origin, directions, pieces, max_range_m, hits.distance_m, hits.surface, hits.normal)
+    relief = sampled(pieces, max_range_m)
+    _cast_ground(origin, directions, pieces, relief, max_range_m, hits.distance_m, hits.surface, hits.normal)
     _cast_primitives(
         origin, directions, windows, kinds, placed, max_range_m, hits.distance_m, hits.surface, hits.normal
     )
@@ -72,10 +77,24 @@ def cast(
 @_compiled
 def ground_code(pieces, x, y):  # type: ignore[no-untyped-def]
     """What kind of ground lies at a point: one of the ON_ codes (never ON_CURB)."""
+    return _code_at(pieces, _headings(pieces), x, y)
+
+
+@_compiled
+def _headings(pieces):  # type: ignore[no-untyped-def]
+    """`(K, 2)` cosine and sine of the pieces' headings."""
+    headings = np.empty((len(pieces), 2))
+    for k in range(len(pieces)):
+        headings[k, 0], headings[k, 1] = math.cos(pieces[k, 2]), math.sin(pieces[k, 2])
+    return headings
+
+
+@_compiled
+def _code_at(pieces, headings, x, y):  # type: ignore[no-untyped-def]
     code, roads = ON_TERRAIN, 0
     for k in range(len(pieces)):
         length, bend, half, walk = pieces[k, 3], pieces[k, 4], pieces[k, 5], pieces[k, 6]
-        cos, sin = math.cos(pieces[k, 2]), math.sin(pieces[k, 2])
+        cos, sin = headings[k, 0], headings[k, 1]
         dx, dy = x - pieces[k, 0], y - pieces[k, 1]
         along, left = cos * dx + sin * dy, cos * dy - sin * dx
         if bend != 0.0:
@@ -115,10 +134,11 @@ def _is_marking(along, left, lanes, lane, zebra, half):  # type: ignore[no-untyp
 @_compiled
 def ground_heights(pieces, xy):  # type: ignore[no-untyped-def]
     """`(N,)` height of the ground at `(N, 2)` points."""
-    heights = np.zeros(len(xy))
+    heights, headings = np.zeros(len(xy)), _headings(pieces)
     for n in range(len(xy)):
-        code = ground_code(pieces, xy[n, 0], xy[n, 1])
-        heights[n] = SIDEWALK_HEIGHT_M if code in (ON_SIDEWALK, ON_TERRAIN) else 0.0
+        code = _code_at(pieces, headings, xy[n, 0], xy[n, 1])
+        level = SIDEWALK_HEIGHT_M if code in (ON_SIDEWALK, ON_TERRAIN) else 0.0
+        heights[n] = level + height_at(pieces, xy[n, 0], xy[n, 1])
     return heights
 
 
@@ -140,32 +160,32 @@ def count_inside(geometry, cosines, sines, points):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _cast_ground(origin, directions, pieces, max_range_m, distance, surface, normal):  # type: ignore[no-untyped-def]
+def _cast_ground(origin, directions, pieces, relief, max_range_m, distance, surface, normal):  # type: ignore[no-untyped-def]
     ox, oy, oz = origin[0], origin[1], origin[2]
+    headings = _headings(pieces)
     for i in range(directions.shape[0]):
         for j in range(directions.shape[1]):
             dx, dy, dz = directions[i, j, 0], directions[i, j, 1], directions[i, j, 2]
-            if dz > -1e-4:
+            high = meets_relief(relief, ox, oy, oz, dx, dy, dz, SIDEWALK_HEIGHT_M, 0.0, max_range_m)
+            if high >= max_range_m:
                 continue
-            high, low = (SIDEWALK_HEIGHT_M - oz) / dz, -oz / dz
-            if high > max_range_m:
-                continue
-            code, t = ground_code(pieces, ox + high * dx, oy + high * dy), high
+            code, t = _code_at(pieces, headings, ox + high * dx, oy + high * dy), high
             up = 1.0
             if code in (ON_ROAD, ON_MARKING):
-                code, t = ground_code(pieces, ox + low * dx, oy + low * dy), low
+                low = meets_relief(relief, ox, oy, oz, dx, dy, dz, 0.0, high, max_range_m + 20.0)
+                code, t = _code_at(pieces, headings, ox + low * dx, oy + low * dy), low
                 if code in (ON_SIDEWALK, ON_TERRAIN):
-                    code, t, up = ON_CURB, _curb(pieces, ox, oy, dx, dy, high, low), 0.0
+                    code, t, up = ON_CURB, _curb(pieces, headings, ox, oy, dx, dy, high, low), 0.0
             if t < max_range_m:
                 distance[i, j], surface[i, j] = t, code
                 _set_ground_normal(normal, i, j, dx, dy, up)
 
 
 @_compiled
-def _curb(pieces, ox, oy, dx, dy, on_road, behind):  # type: ignore[no-untyped-def]
+def _curb(pieces, headings, ox, oy, dx, dy, on_road, behind):  # type: ignore[no-untyped-def]
     for _ in range(6):
         middle = 0.5 * (on_road + behind)
-        code = ground_code(pieces, ox + middle * dx, oy + middle * dy)
+        code = _code_at(pieces, headings, ox + middle * dx, oy + middle * dy)
         if code in (ON_SIDEWALK, ON_TERRAIN):
             behind = middle
         else:
@@ -199,6 +219,9 @@ def _cast_primitives(origin, directions, windows, kinds, placed, max_range_m, di
                     t, nx, ny, nz = _hit_box(ox, oy, oz, dx, dy, dz, hx, hy, hz)
                 elif kinds[p] == ELLIPSOID:
                     t, nx, ny, nz = _hit_ellipsoid(ox, oy, oz, dx, dy, dz, hx, hy, hz)
+                elif kinds[p] == LEAVES:
+                    t, nx, ny, nz = _hit_ellipsoid(ox, oy, oz, dx, dy, dz, hx, hy, hz)
+                    t = _among_leaves(t, ox, oy, oz, dx, dy, dz, hx, hy, hz, _chance(i, j, p))
                 else:
                     t, nx, ny, nz = _hit_cylinder(ox, oy, oz, dx, dy, dz, hx, hy, hz)
                 if 0.0 < t < distance[i, j] and t < max_range_m:
@@ -240,6 +263,25 @@ def _hit_ellipsoid(ox, oy, oz, dx, dy, dz, hx, hy, hz):  # type: ignore[no-untyp
     nx, ny, nz = (px + t * qx) / hx, (py + t * qy) / hy, (pz + t * qz) / hz
     norm = math.sqrt(nx * nx + ny * ny + nz * nz)
     return t, nx / norm, ny / norm, nz / norm
+
+
+@_compiled
+def _among_leaves(t, ox, oy, oz, dx, dy, dz, hx, hy, hz, chance):  # type: ignore[no-untyped-def]
+    """Where a ray that enters leaves at `t` is stopped: exponentially deep, nowhere when that is behind them."""
+    if t <= 0.0 or t == math.inf:
+        return t
+    deep = t - _LEAF_DEPTH_M * math.log(chance)
+    x, y, z = (ox + deep * dx) / hx, (oy + deep * dy) / hy, (oz + deep * dz) / hz
+    return deep if x * x + y * y + z * z < 1.0 else math.inf
+
+
+@_compiled
+def _chance(i, j, p):  # type: ignore[no-untyped-def]
+    """A number in (0, 1) that looks random and depends on ray and primitive alone (an integer hash)."""
+    bits = (i * 73856093 ^ j * 19349663 ^ p * 83492791) & 0xFFFFFFFF
+    bits = ((bits ^ (bits >> 16)) * 73244475) & 0xFFFFFFFF
+    bits = ((bits ^ (bits >> 16)) * 73244475) & 0xFFFFFFFF
+    return ((bits ^ (bits >> 16)) + 0.5) / 4294967296.0
 
 
 @_compiled

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from understudy_training.scenes.ray_casting import BOX, CYLINDER, ELLIPSOID
+from understudy_training.scenes.ray_casting import BOX, CYLINDER, ELLIPSOID, LEAVES
 
 Triple = tuple[float, float, float]
 
@@ -20,13 +20,14 @@ class Part(NamedTuple):
     color: Triple
     reflectivity: float
     fuzz_m: float = 0.0
-    """Extra spread of the measured range: leaves."""
+    """How far behind the surface returns come from, on average 0.8 of this: rough things."""
 
 
 Shape = tuple[Part, ...]
 
 _GLASS: Triple = (0.16, 0.19, 0.22)
-_GLASS_REFLECTIVITY = 0.012
+_PANE = 0.0012
+"""Panes let pulses pass or mirror them away: of those straight on, three in four come back from 10 m, two from 20 m."""
 _TIRE: Triple = (0.06, 0.06, 0.07)
 _PAINTS: tuple[tuple[Triple, float], ...] = (
     ((0.05, 0.05, 0.06), 0.06),
@@ -56,23 +57,42 @@ def _wheels(xs: tuple[float, ...], width_m: float, radius_m: float) -> Shape:
 
 
 def car(rng: np.random.Generator) -> Shape:
-    """A passenger car: body, glass cabin, roof, wheels; hatchback, saloon or estate."""
-    length, width = float(rng.uniform(3.7, 4.9)), float(rng.uniform(1.68, 1.92))
-    height = float(rng.uniform(1.40, 1.75))
+    """A passenger car: body with a lower nose, glass cabin, roof, wheels; from a small hatchback to an off-roader."""
+    tall = rng.random() < 0.4
+    length, width = (float(rng.uniform(*limits)) for limits in (((4.2, 5.1), (1.8, 2.05)) if tall else _LOW_CAR))
+    height = float(rng.uniform(1.6, 1.9) if tall else rng.uniform(1.38, 1.6))
     color, reflectivity = _paint(rng)
-    floor, belt = 0.2, 0.58 * height
-    cabin = {"hatch": (-0.46, 0.20), "saloon": (-0.34, 0.18), "estate": (-0.485, 0.16)}
-    rear, front = cabin[str(rng.choice(list(cabin)))]
+    floor, belt = float(rng.uniform(0.18, 0.3)), float(rng.uniform(0.54, 0.6)) * height
+    style = str(rng.choice(list(_CABINS)))
+    rear, front = _CABINS[style]
     middle, span = (rear + front) / 2 * length, (front - rear) * length
-    radius = float(rng.uniform(0.30, 0.36))
+    radius = float(rng.uniform(0.30, 0.38))
     return (
-        Part(BOX, (0, 0, (floor + belt) / 2), (length, width, belt - floor), color, reflectivity),
-        Part(BOX, (middle, 0, (belt + height) / 2 - 0.04), (span, width - 0.22, height - belt - 0.08), _GLASS, 0.02),
+        *_body(length, width, floor, belt, float(rng.uniform(0.78, 0.96)) * belt, color, reflectivity),
+        Part(BOX, (middle, 0, (belt + height) / 2 - 0.04), (span, width - 0.22, height - belt - 0.08), _GLASS, _PANE),
         Part(BOX, (middle - 0.05, 0, height - 0.04), (span - 0.45, width - 0.26, 0.08), color, reflectivity),
         *_pillars(middle - span / 2, width - 0.2, belt, height, color, reflectivity),
         Part(BOX, (-length / 2 + 0.01, 0, 0.55), (0.02, 0.5, 0.12), (0.9, 0.9, 0.85), 1.6),
         *_wheels((-0.31 * length, 0.31 * length), width, radius),
     )
+
+
+_LOW_CAR = ((3.4, 4.9), (1.55, 1.9))
+_CABINS = {"hatch": (-0.46, 0.20), "saloon": (-0.34, 0.18), "estate": (-0.485, 0.16), "van": (-0.49, 0.33)}
+"""Where the cabin begins and ends, as parts of the length from the middle."""
+
+
+def _body(
+    length_m: float, width_m: float, floor_m: float, belt_m: float, nose_m: float, color: Triple, reflectivity: float
+) -> Shape:
+    """What is below the windows: narrower at bow and stern than in the middle, the bonnet lower than the belt."""
+    bow, bumper = 0.24 * length_m, min(0.44, belt_m - floor_m - 0.1)
+    boxes = (
+        (0.15 - bow / 2, (length_m - bow - 0.3, width_m, belt_m - floor_m)),
+        (length_m / 2 - bow / 2 - 0.15, (bow, width_m - 0.06, nose_m - floor_m)),
+        (0.0, (length_m, width_m - 0.4, bumper)),
+    )
+    return tuple(Part(BOX, (x, 0, floor_m + size[2] / 2), size, color, reflectivity) for x, size in boxes)
 
 
 def _pillars(
@@ -96,7 +116,7 @@ def _van(rng: np.random.Generator) -> Shape:
     return (
         Part(BOX, (-nose / 2, 0, (0.25 + height) / 2), (length - nose, width, height - 0.25), color, reflectivity),
         Part(BOX, (length / 2 - nose / 2, 0, 0.7), (nose, width, 0.9), color, reflectivity),
-        Part(BOX, (length / 2 - nose + 0.15, 0, 1.55), (0.7, width - 0.1, 0.8), _GLASS, _GLASS_REFLECTIVITY),
+        Part(BOX, (length / 2 - nose + 0.15, 0, 1.55), (0.7, width - 0.1, 0.8), _GLASS, _PANE),
         *_wheels((-0.3 * length, 0.33 * length), width, 0.35),
     )
 
@@ -110,7 +130,7 @@ def _box_truck(rng: np.random.Generator) -> Shape:
     return (
         Part(BOX, (back + cargo / 2, 0, (1.0 + height) / 2), (cargo, width, height - 1.0), (0.8, 0.8, 0.78), 0.65),
         Part(BOX, (length / 2 - cab / 2, 0, 1.05), (cab, width - 0.1, 1.3), color, reflectivity),
-        Part(BOX, (length / 2 - cab / 2, 0, 2.1), (cab - 0.1, width - 0.15, 0.8), _GLASS, _GLASS_REFLECTIVITY),
+        Part(BOX, (length / 2 - cab / 2, 0, 2.1), (cab - 0.1, width - 0.15, 0.8), _GLASS, _PANE),
         Part(BOX, (length / 2 - cab / 2 - 0.1, 0, 2.6), (cab - 0.3, width - 0.2, 0.2), color, reflectivity),
         Part(BOX, (0, 0, 0.8), (length - 0.4, 0.8, 0.3), _TIRE, 0.05),
         *_wheels((back + 0.25 * cargo, length / 2 - 1.1), width, 0.46),
@@ -122,7 +142,7 @@ def _bus(rng: np.random.Generator) -> Shape:
     color, reflectivity = _paint(rng)
     return (
         Part(BOX, (0, 0, 0.75), (length, width, 0.9), color, reflectivity),
-        Part(BOX, (0, 0, 1.75), (length - 0.05, width - 0.06, 1.1), _GLASS, _GLASS_REFLECTIVITY),
+        Part(BOX, (0, 0, 1.75), (length - 0.05, width - 0.06, 1.1), _GLASS, _PANE),
         Part(BOX, (0, 0, (2.3 + height) / 2), (length, width, height - 2.3), color, reflectivity),
         *_wheels((-0.27 * length, 0.3 * length), width, 0.48),
     )
@@ -245,16 +265,23 @@ def _leaves(rng: np.random.Generator) -> Triple:
 
 
 def bush(rng: np.random.Generator) -> Shape:
-    """Anything from a shrub of a person's width to a hedge of a car's size."""
-    long = float(rng.choice([rng.uniform(0.5, 1.2), rng.uniform(2.5, 4.8)]))
-    wide, tall = min(long, float(rng.uniform(0.5, 1.7))), float(rng.uniform(0.9, 1.8))
-    return (Part(ELLIPSOID, (0, 0, tall * 0.42), (long, wide, tall * 1.16), _leaves(rng), 0.35, 0.10),)
+    """Anything from a shrub of a person's width to one of a car's size, of one to three clumps."""
+    long = float(rng.choice([rng.uniform(0.5, 1.2), rng.uniform(1.5, 4.8)]))
+    wide, tall = min(long, float(rng.uniform(0.5, 2.0))), float(rng.uniform(0.6, 2.2))
+    color = _leaves(rng)
+    clumps = []
+    for x, y in rng.uniform(-0.25, 0.25, (int(rng.integers(1, 4)), 2)) * [long, wide]:
+        size = (float(rng.uniform(0.5, 0.9)) * long, float(rng.uniform(0.5, 0.9)) * wide, tall * rng.uniform(0.7, 1.16))
+        clumps.append(Part(LEAVES, (float(x), float(y), 0.42 * size[2]), size, color, 0.35, 0.06))
+    return tuple(clumps)
 
 
 def hedge(rng: np.random.Generator) -> Shape:
-    """A trimmed hedge."""
+    """A hedge: trimmed to a box, or grown out."""
     size = (float(rng.uniform(2.0, 7.0)), float(rng.uniform(0.5, 1.0)), float(rng.uniform(0.8, 1.8)))
-    return (Part(BOX, (0, 0, size[2] / 2), size, _leaves(rng), 0.35, 0.07),)
+    if rng.random() < 0.5:
+        return (Part(BOX, (0, 0, size[2] / 2), size, _leaves(rng), 0.35, 0.12),)
+    return (Part(LEAVES, (0, 0, 0.45 * size[2]), (size[0], 1.5 * size[1], 1.2 * size[2]), _leaves(rng), 0.35, 0.06),)
 
 
 def trunk(rng: np.random.Generator) -> Shape:
@@ -263,10 +290,23 @@ def trunk(rng: np.random.Generator) -> Shape:
     return (Part(CYLINDER, (0, 0, height / 2), (width, width, height), (0.3, 0.24, 0.18), 0.3),)
 
 
-def crown(rng: np.random.Generator) -> Shape:
-    """A tree's crown, above the trunk."""
-    wide, tall = float(rng.uniform(2.4, 4.5)), float(rng.uniform(2.5, 5.0))
-    return (Part(ELLIPSOID, (0, 0, 2.3 + tall / 2), (wide, wide, tall), _leaves(rng), 0.4, 0.2),)
+def crown(rng: np.random.Generator, lowest_m: float = 2.1) -> Shape:
+    """A tree's crown around the trunk, from some way above `lowest_m` up."""
+    wide, tall = float(rng.uniform(1.8, 5.0)), float(rng.uniform(2.0, 6.0))
+    low = lowest_m + float(rng.uniform(0.0, 1.0))
+    return (Part(LEAVES, (0, 0, low + tall / 2), (wide, wide, tall), _leaves(rng), 0.4, 0.1),)
+
+
+def tall_grass(rng: np.random.Generator) -> Shape:
+    """A patch of high grass or of ground cover."""
+    size = (float(rng.uniform(1.0, 5.0)), float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.3, 0.9)))
+    return (Part(LEAVES, (0, 0, 0.1), size, _leaves(rng), 0.3, 0.06),)
+
+
+def bank(rng: np.random.Generator) -> Shape:
+    """An earth bank, or a heap of soil or stones."""
+    size = (float(rng.uniform(2.0, 12.0)), float(rng.uniform(1.5, 5.0)), float(rng.uniform(0.6, 3.0)))
+    return (Part(ELLIPSOID, (0, 0, 0), size, (0.35, 0.33, 0.22), 0.25, 0.06),)
 
 
 def fence(rng: np.random.Generator) -> Shape:
@@ -275,12 +315,28 @@ def fence(rng: np.random.Generator) -> Shape:
     return (Part(BOX, (0, 0, size[2] / 2), size, (0.45, 0.4, 0.34), 0.4),)
 
 
-def building(length_m: float, depth_m: float, height_m: float, color: Triple) -> Shape:
-    """A house: a block with a plinth and a cornice."""
-    return (
-        Part(BOX, (0, 0, height_m / 2), (length_m, depth_m, height_m), color, 0.45),
-        Part(BOX, (0, 0, 0.4), (length_m + 0.1, depth_m + 0.1, 0.8), (0.38, 0.36, 0.34), 0.35),
-    )
+def building(rng: np.random.Generator, size_m: Triple, color: Triple) -> Shape:
+    """A house: a block with a plinth, and stairs, bays, porches or piers before its walls."""
+    length, depth, height = size_m
+    parts = [
+        Part(BOX, (0, 0, height / 2), size_m, color, 0.45),
+        Part(BOX, (0, 0, 0.4), (length + 0.1, depth + 0.1, 0.8), (0.38, 0.36, 0.34), 0.35),
+    ]
+    for _ in range(int(rng.integers(0, 4))):
+        bay = (float(rng.uniform(0.4, 3.0)), float(rng.uniform(0.2, 1.4)), min(float(rng.uniform(0.4, 4.0)), height))
+        x, side = float(rng.uniform(-0.45, 0.45)) * length, float(rng.choice([-1, 1]))
+        parts.append(Part(BOX, (x, side * (depth + bay[1]) / 2, bay[2] / 2), bay, color, 0.4))
+    return tuple(parts)
+
+
+def roof_rack(rng: np.random.Generator) -> Shape:
+    """What a LiDAR sees of the vehicle that carries it: rails, bars and boxes on the roof; none in some drives."""
+    parts = []
+    for _ in range(int(rng.integers(0, 4))):
+        x, y = float(rng.uniform(-0.9, 2.0)), float(rng.choice([-1, 1]) * rng.uniform(0.35, 0.75))
+        size = (float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.04, 0.25)), float(rng.uniform(0.04, 0.12)))
+        parts.append(Part(BOX, (x, y, float(rng.uniform(1.64, 1.72))), size, (0.1, 0.1, 0.1), 0.3))
+    return tuple(parts)
 
 
 def extent(shape: Shape) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from understudy_training.scenes.actors import Actor, Occupancy, Track, follow
 from understudy_training.scenes.config import FRAME_PERIOD_S
 from understudy_training.scenes.furniture import Fixture, Furnishing
 from understudy_training.scenes.ray_casting import BOX
+from understudy_training.scenes.relief import draw_relief, height_at, relief_columns
 from understudy_training.scenes.roads import Road, draw_main_road, draw_side_road
 from understudy_training.scenes.traffic import (
     Traffic,
@@ -31,17 +32,25 @@ _EGO_SHAPE: shapes.Shape = (shapes.Part(BOX, (0.0, 0.0, 0.8), (4.8, 2.0, 1.6), (
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """The world of one drive; the main road first."""
+    """The world of one drive; the main road first. `relief` is as `draw_relief` makes it, `roof_rack` on the ego."""
 
     roads: tuple[Road, ...]
     ego: Track
     actors: tuple[Actor, ...]
     fixtures: tuple[Fixture, ...]
+    relief: Array
+    roof_rack: shapes.Shape
 
     @property
     def pieces(self) -> Array:
-        """`(K, 10)` rows of all roads, in the world."""
-        return np.concatenate([road.pieces() for road in self.roads])
+        """`(K, 10 + R)` rows of all roads and the relief, in the world."""
+        return relief_columns(np.concatenate([road.pieces() for road in self.roads]), self.relief)
+
+    @property
+    def ego_poses(self) -> Array:
+        """`(F, 4)` x, y, yaw and the road's height where the ego is at each frame, in the world."""
+        pieces, poses = self.pieces, self.ego.pose
+        return np.column_stack([poses, [height_at(pieces, x, y) for x, y in poses[:, :2]]])
 
 
 def draw_street(rng: np.random.Generator, num_frames: int) -> Street:
@@ -63,7 +72,8 @@ def draw_street(rng: np.random.Generator, num_frames: int) -> Street:
     furnishing = Furnishing(rng, pieces, traffic.occupancy, num_frames)
     for road in roads:
         furnishing.furnish(road, _reach(road, roads, span), _others(road, roads))
-    return Street(tuple(roads), ego, tuple(traffic.actors), tuple(furnishing.fixtures))
+    relief, rack = draw_relief(rng), shapes.roof_rack(rng)
+    return Street(tuple(roads), ego, tuple(traffic.actors), tuple(furnishing.fixtures), relief, rack)
 
 
 def _reach(road: Road, roads: list[Road], span: tuple[float, float]) -> tuple[float, float]:
@@ -84,6 +94,6 @@ def _fill(traffic: Traffic, roads: list[Road], span: tuple[float, float], ego_sp
         fill_parking(traffic, road, reach, others)
         fill_sidewalks(traffic, road, reach)
         for side in (-1, 1):
-            if traffic.rng.random() < 0.15:
+            if traffic.rng.random() < 0.3:
                 first = float(traffic.rng.uniform(reach[0] + 30, reach[1] - 60))
                 fill_parked_row(traffic, road, (first, first + 30), side, others)

@@ -87,7 +87,7 @@ def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others
         return
     rng = traffic.rng
     for side in (-1, 1):
-        taken = float(rng.uniform(0.15, 0.75))
+        taken = float(rng.uniform(0.15, 0.9))
         for at in np.arange(*span, 6.1):
             if rng.random() > taken or abs(at - road.zebra_m) < 6:
                 continue
@@ -103,11 +103,12 @@ def fill_parking(traffic: Traffic, road: Road, span: tuple[float, float], others
 def fill_parked_row(traffic: Traffic, road: Road, span: tuple[float, float], side: int, others: Array) -> None:
     """Cars side by side, noses to the sidewalk or away from it."""
     left = side * (road.section.half_width_m + road.section.sidewalk_m + 2.9)
-    for at in np.arange(*span, 2.7):
+    slant = float(traffic.rng.choice([0.0, traffic.rng.uniform(-0.6, 0.6)]))
+    for at in np.arange(*span, 2.7 / np.cos(slant) + abs(np.sin(slant))):
         pose = road.locate(np.array([at]), left)[0]
         if traffic.rng.random() < 0.25 or not clear_of(others, pose, 3.0):
             continue
-        pose[2] += np.pi / 2 * (1 if traffic.rng.random() < 0.5 else -1) + float(traffic.rng.normal(0, 0.03))
+        pose[2] += float(traffic.rng.choice([-1, 1])) * np.pi / 2 + slant + float(traffic.rng.normal(0, 0.03))
         traffic.place(CAR, stand(pose, len(traffic.times_s)), 0.2, 0.2)
 
 
