@@ -11,7 +11,7 @@ from understudy.bundle.manifest import Contract, Grid, Pictures, PillarsInput
 from understudy.errors import FrameError, GeometryError
 from understudy.frame import Frame, PointCloud
 from understudy.lifting import lift_table
-from understudy.network_pictures import chosen_cameras, network_images, refuse_other_picture
+from understudy.network_pictures import SamplingRoom, chosen_cameras, network_images, refuse_other_picture
 from understudy.pillars import group_points
 from understudy.plausibility import Scratch, refuse_impossible_cloud, refuse_impossible_mounting
 from understudy.rig import Lidar, Rig
@@ -88,6 +88,7 @@ class PicturesFeeder:
     def __init__(self, pictures: Pictures, grid: Grid, rig: Rig, *, needed: bool) -> None:
         self.cameras = {name: rig.cameras[name] for name in chosen_cameras(rig, pictures)}
         self._pictures, self._needed = pictures, needed
+        self._room = SamplingRoom()
         table = lift_table(tuple(self.cameras.values()), pictures, grid)
         self._table: Feeds = {"lift_pixels": table.pixels, "lift_depths": table.depths}
 
@@ -105,7 +106,7 @@ class PicturesFeeder:
         for name, image in delivered.items():
             refuse_other_picture(name, image, self.cameras[name])
         pixels = {name: image.pixels for name, image in delivered.items()}
-        images, mask = network_images(pixels, self.cameras, self._pictures)
+        images, mask = network_images(pixels, self.cameras, self._pictures, self._room)
         return {"images": images, "camera_mask": mask, **self._table}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -62,6 +62,22 @@ def network_camera(camera: Camera, width_px: int, height_px: int) -> Camera:
     )
 
 
+class SamplingRoom:
+    """Memory for what samplers take from pictures; one thread at a time.
+
+    A buffer of its size is mapped anew for each picture otherwise, which costs as much as filling it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], tuple[NDArray[np.uint8], NDArray[np.uint16]]] = {}
+
+    def of(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """`(T, P, 3)` for pixels and `(P, 3)` for their sums, of `(T, P)` places; what they hold is anybody's."""
+        if shape not in self._kept:
+            self._kept[shape] = np.empty((*shape, 3), np.uint8), np.empty((shape[1], 3), np.uint16)
+        return self._kept[shape]
+
+
 class PictureSampler:
     """Makes a network's pictures from one camera's.
 
@@ -76,20 +92,35 @@ class PictureSampler:
         self.size_px = (height_px, width_px)
         self._places, self._black = _places(camera, width_px, height_px)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`(h, w, 3)` RGB of the camera to `(height_px, width_px, 3)`.
+    def __call__(self, pixels: NDArray[np.uint8], room: SamplingRoom | None = None) -> NDArray[np.uint8]:
+        """`(h, w, 3)` RGB of the camera to `(height_px, width_px, 3)`, which is the caller's.
+
+        Args:
+            pixels: of the camera.
+            room: memory that several calls of one thread may share.
 
         Raises:
             FrameError: when the picture is not of the camera's size.
         """
+        made = np.empty((*self.size_px, 3), np.uint8)
+        self.into(made, pixels, room or SamplingRoom())
+        return made
+
+    def into(self, made: NDArray[np.uint8], pixels: NDArray[np.uint8], room: SamplingRoom) -> None:
+        """As the call, into `(height_px, width_px, 3)` of the caller's."""
         wanted = (self.camera.height_px, self.camera.width_px)
         if pixels.shape[:2] != wanted:
             found = f"{pixels.shape[1]} x {pixels.shape[0]} px"
             raise FrameError("picture", found=found, wanted=f"{wanted[1]} x {wanted[0]} px, as in the rig")
-        taken = pixels.reshape(-1, 3).take(self._places, axis=0)
-        made = taken[0] if len(taken) == 1 else _mean_of_four(taken)
-        made[self._black] = 0
-        return made.reshape(*self.size_px, 3)
+        taken, total = room.of(self._places.shape)
+        # "clip" writes straight into `out`, "raise" takes a copy first; every place lies in the picture
+        pixels.reshape(-1, 3).take(self._places, axis=0, out=taken, mode="clip")
+        flat = made.reshape(-1, 3)
+        if len(taken) == 1:
+            flat[:] = taken[0]
+        else:
+            _mean_of_four(taken, total, out=flat)
+        flat[self._black] = 0
 
 
 @lru_cache(_CAMERAS_KEPT)
@@ -99,7 +130,10 @@ def picture_sampler(camera: Camera, width_px: int, height_px: int) -> PictureSam
 
 
 def network_images(
-    images: dict[str, NDArray[np.uint8]], cameras: dict[str, Camera], pictures: Pictures
+    images: Mapping[str, NDArray[np.uint8]],
+    cameras: Mapping[str, Camera],
+    pictures: Pictures,
+    room: SamplingRoom | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """`(N, H, W, 3)` pictures for a network and the `(N,)` mask of those that are there.
 
@@ -107,16 +141,18 @@ def network_images(
         images: `(h, w, 3)` RGB by camera; one that did not deliver is absent.
         cameras: the chosen cameras, in the network's order.
         pictures: what the network takes.
+        room: memory that calls of one thread may share; the result is never in it.
 
     Raises:
         FrameError: when a picture is not of its camera's size.
     """
+    room = room or SamplingRoom()
     made = np.zeros((len(cameras), pictures.height_px, pictures.width_px, 3), np.uint8)
     mask = np.zeros(len(cameras), np.float32)
     for number, (name, camera) in enumerate(cameras.items()):
         pixels = images.get(name)
         if pixels is not None:
-            made[number] = picture_sampler(camera, pictures.width_px, pictures.height_px)(pixels)
+            picture_sampler(camera, pictures.width_px, pictures.height_px).into(made[number], pixels, room)
             mask[number] = 1.0
     return made, mask
 
@@ -143,8 +179,8 @@ def refuse_other_picture(name: str, image: Image, camera: Camera) -> None:
         raise GeometryError(f"picture of {name}: frame_id", found=image.frame_id, wanted=camera.frame_id, remedy=remedy)
 
 
-def _places(camera: Camera, width_px: int, height_px: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """`(T, H * W)` which pixels of the camera each pixel is made of, and `(H * W,)` those that lie outside."""
+def _places(camera: Camera, width_px: int, height_px: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`(T, H * W)` which pixels of the camera each pixel is made of, and `(B,)` those that lie outside."""
     target = network_camera(camera, width_px, height_px)
     finer = 2 if width_px < _REDUCED_BELOW * camera.width_px else 1
     fine = target.model_copy(
@@ -160,17 +196,18 @@ def _places(camera: Camera, width_px: int, height_px: int) -> tuple[NDArray[np.i
     nearest = np.rint(undistort_map(camera, fine)).astype(np.int64)
     column, row = nearest[..., 0], nearest[..., 1]
     outside = (column < 0) | (column >= camera.width_px) | (row < 0) | (row >= camera.height_px)
-    place = np.where(outside, 0, row * camera.width_px + column).astype(np.int32)
+    place = np.where(outside, 0, row * camera.width_px + column).astype(np.intp)
     by_tap = [(a, b) for a in range(finer) for b in range(finer)]
     places = np.stack([place[a::finer, b::finer].ravel() for a, b in by_tap])
     black = np.any([outside[a::finer, b::finer].ravel() for a, b in by_tap], axis=0)
-    return places, black
+    return places, np.flatnonzero(black)
 
 
-def _mean_of_four(taken: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _mean_of_four(taken: NDArray[np.uint8], total: NDArray[np.uint16], *, out: NDArray[np.uint8]) -> None:
     """`(4, P, 3)` to `(P, 3)`, rounded."""
-    total = taken[0].astype(np.uint16)
+    total[:] = taken[0]
     for part in taken[1:]:
         total += part
-    made: NDArray[np.uint8] = ((total + 2) >> 2).astype(np.uint8)
-    return made
+    total += 2
+    total >>= 2
+    out[:] = total
