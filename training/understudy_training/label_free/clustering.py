@@ -45,15 +45,12 @@ def mutual_edges(points: NDArray[np.floating], neighbors: int, radius_m: float) 
     if len(points) < 2:
         return np.zeros((0, 2), np.int64)
     count = min(neighbors + 1, len(points))
-    _, nearest = cKDTree(points).query(points, k=count, distance_upper_bound=radius_m)
-    rows = np.repeat(np.arange(len(points)), count)
-    columns = np.asarray(nearest, np.int64).ravel()
-    real = (columns < len(points)) & (columns != rows)
-    rows, columns = rows[real], columns[real]
-    keys = np.minimum(rows, columns) * len(points) + np.maximum(rows, columns)
-    unique, times = np.unique(keys, return_counts=True)
-    mutual = unique[times == 2]
-    return np.stack([mutual // len(points), mutual % len(points)], axis=1)
+    lengths_m, nearest = cKDTree(points).query(points, k=count, distance_upper_bound=radius_m)
+    rows, columns = np.nonzero(nearest < len(points))
+    others = nearest[rows, columns]
+    # each is among the other's nearest when it is no farther than the farthest of them
+    mutual = (rows < others) & (lengths_m[rows, columns] <= lengths_m[others, -1])
+    return np.stack([rows[mutual], others[mutual]], axis=1).astype(np.int64)
 
 
 def dbscan(num_points: int, edges: NDArray[np.int64], min_points: int) -> NDArray[np.int64]:

@@ -31,8 +31,8 @@ def without_doubles(
     """
     same: NDArray[np.bool_] = bev_iou(lidar.geometry, pictures.geometry) > iou
     near: NDArray[np.bool_] = (ground_ranges_m(lidar) < lidar_wins_m)[:, None]
-    beaten: NDArray[np.bool_] = (same & near).any(axis=0)
-    gives_way: NDArray[np.bool_] = (same & ~near & ~beaten[None]).any(axis=1)
+    beaten = np.asarray((same & near).any(axis=0), bool)
+    gives_way = np.asarray((same & ~near & ~beaten[None]).any(axis=1), bool)
     return lidar[~gives_way], pictures[~beaten]
 
 

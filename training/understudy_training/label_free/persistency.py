@@ -53,7 +53,11 @@ def neighbors_in(points: NDArray[np.floating], passes: Sequence[cKDTree], radius
 
 def thinned(points: NDArray[np.floating], cube_m: float) -> NDArray[np.floating]:
     """The first of the `(N, 3)` points in each cube, in their order."""
-    cubes = np.floor(points / cube_m).astype(np.int64)
-    first = np.unique(cubes, axis=0, return_index=True)[1]
+    if len(points) == 0:
+        return points
+    cubes = np.floor((points - points.min(axis=0)) / cube_m).astype(np.int64)
+    sizes = cubes.max(axis=0) + 1
+    numbers = (cubes[:, 0] * sizes[1] + cubes[:, 1]) * sizes[2] + cubes[:, 2]
+    first = np.unique(numbers, return_index=True)[1]
     kept: NDArray[np.floating] = points[np.sort(first)]
     return kept

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
 from understudy.configuration import Config
@@ -119,8 +119,7 @@ def segment_behind(
     best = np.zeros(0, np.int64)
     if inside.sum() < rules.min_points:
         return best
-    pairs = cKDTree(points[rows]).query_pairs(max(rules.links_m), output_type="ndarray")
-    lengths_m = np.linalg.norm(points[rows[pairs[:, 0]]] - points[rows[pairs[:, 1]]], axis=1)
+    pairs, lengths_m = _shortest_links(points[rows], max(rules.links_m))
     for link_m in sorted(rules.links_m):
         labels = _linked(pairs[lengths_m < link_m], len(rows))
         sizes, own = np.bincount(labels), np.bincount(labels[inside], minlength=labels.max() + 1)
@@ -128,6 +127,16 @@ def segment_behind(
         if sizes.max() > len(best):
             best = rows[labels == sizes.argmax()]
     return best
+
+
+def _shortest_links(points: NDArray[np.floating], longest_m: float) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """`(E, 2)` pairs of a minimum spanning forest and their lengths: at any length it links what all pairs link."""
+    pairs = cKDTree(points).query_pairs(longest_m, output_type="ndarray")
+    lengths_m = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
+    weights = np.maximum(lengths_m, 1e-9)  # 0 would be no link
+    graph = coo_matrix((weights, (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
+    forest = minimum_spanning_tree(graph).tocoo()
+    return np.stack([forest.row, forest.col], axis=1), np.asarray(forest.data, np.float64)
 
 
 def _linked(pairs: NDArray[np.integer], count: int) -> NDArray[np.int64]:

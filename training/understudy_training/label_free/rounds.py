@@ -114,6 +114,7 @@ def train_label_free(
         UnderstudyError: when a round's student finds nothing.
     """
     options = options or RoundOptions()
+    refuse_unnamed_classes(recipe, material)
     _begin(recipe, material, out, options)
     looks = Looks(material.dataset, material.passes, recipe, out / "frames", options.seed)
     boxes = _seeds(looks, material, recipe, out / "round-0", track)
@@ -132,6 +133,17 @@ def train_label_free(
         _train(recipe, frames, folder, averager, options, number, say)
     last = out / f"round-{recipe.self_training.rounds - 1}" / RUN
     return last if averager is None or frames is None else _averaged(recipe, averager, frames, last, out / AVERAGED)
+
+
+def refuse_unnamed_classes(recipe: LabelFreeRecipe, material: Material) -> None:
+    """Raises InputError when the student is to find a class that no 2D box can carry."""
+    known = () if material.cues is None else material.cues.class_names
+    wanted = [] if recipe.is_class_agnostic else list(recipe.student.detector.class_names)
+    strangers = [name for name in wanted if name not in known]
+    if strangers:
+        found = ", ".join(known) or "no 2D boxes"
+        remedy = "bring 2D boxes of these classes, or train for class_names: [object]"
+        raise InputError(f"2D boxes of {', '.join(strangers)}", found=found, wanted="one of each class", remedy=remedy)
 
 
 def _begin(recipe: LabelFreeRecipe, material: Material, out: Path, options: RoundOptions) -> None:

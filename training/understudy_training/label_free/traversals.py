@@ -132,7 +132,7 @@ def _other_traffic(street: Street, rng: np.random.Generator) -> Street:
     """The street with everything that has no box, other actors, and the ego a little beside its first track."""
     num_turns = len(street.ego.pose)
     ego = _beside(street.ego, float(rng.uniform(-_BESIDE_M, _BESIDE_M)), float(rng.uniform(-3.0, 3.0)))
-    times_s: NDArray[np.float64] = np.arange(num_turns) * FRAME_PERIOD_S
+    times_s = np.arange(num_turns, dtype=np.float64) * FRAME_PERIOD_S
     traffic = Traffic(rng, times_s, Occupancy(num_turns))
     for fixture in street.fixtures:
         traffic.occupancy.admit(stand(fixture.pose, num_turns), fixture.shape, (0.0, 0.0))
