@@ -22,7 +22,19 @@ from understudy.errors import UnderstudyError
 
 GROUP = "understudy.commands"
 CHAIN = (
-    *("scenes", "dataset", "train", "distill", "evaluate", "score", "export", "quantize", "pack", "compile"),
+    *(
+        "scenes",
+        "dataset",
+        "train",
+        "distill",
+        "label-free",
+        "evaluate",
+        "score",
+        "export",
+        "quantize",
+        "pack",
+        "compile",
+    ),
     *("inspect", "keygen", "sign", "verify", "autoware", "compare", "record", "replay", "annotate", "faults"),
     *("latency", "ledger", "report", "rig", "doctor"),
 )
