@@ -119,8 +119,14 @@ class Distiller(nn.Module):
                 said, *others = (answers[name] for name in self.listens_to[number])
                 parts = term(student, said, centres, None if divisors is None else divisors[number], *others)
                 total = total + warmed * schedule.share(progress, self.epochs) * torch.stack([*parts.values()]).sum()
-                by_term.update({name: part.detach() for name, part in parts.items()})
+                by_term.update({self._recorded(number, name): part.detach() for name, part in parts.items()})
         return DistillationLoss(total, by_term)
+
+    def _recorded(self, number: int, loss: str) -> str:
+        """A loss of a term behind its teacher's name, unless that is `teacher`, so that two of a kind stay apart."""
+        teacher = self.listens_to[number][0]
+        named = teacher == TEACHER or loss.startswith(f"{teacher}.")  # a term's label has it already
+        return loss if named else f"{teacher}.{loss}"
 
 
 Named = TypeVar("Named")

@@ -19,9 +19,12 @@ from understudy.datasets.sweeps import with_sweeps
 from understudy.errors import InputError
 from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
 from understudy.progress import Track, silent
-from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
+from understudy_training.checkpoint import WEIGHTS, read_record, refuse_to_replace
+from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.frames import load_frames
+from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teacher_cache import CachedTeacher
+from understudy_training.distillation.teacher_evaluation import evaluate_foreign
 from understudy_training.distillation.teaching import make_teachings, refuse_unless_comparable
 from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.fitting import FitOptions, fit, use_threads
@@ -40,12 +43,12 @@ class StudyPaths:
     """Where things are: the teacher's run, the data with the splits to train and to evaluate on, and the results.
 
     Attributes:
-        teacher: run folder of the one that the terms listen to unless they name another.
+        teacher: the one that the terms listen to unless they name another; whatever `open_teacher` opens.
         data: data set.
         out: where the runs go.
         split: to train on.
         eval_split: to evaluate on.
-        others: run folders of further teachers, by the names that terms call them.
+        others: further teachers, by the names that terms call them.
     """
 
     teacher: Path
@@ -128,8 +131,9 @@ def study(
             the same name is there; when resuming, if there is nothing to resume or it was begun with something else.
     """
     refuse_several_processes()
-    detector, contract = load_detector(paths.teacher)
-    refuse_unless_comparable(recipe, detector, contract.sweeps)
+    teacher = open_teacher(paths.teacher, recipe.detector.class_names)
+    refuse_unless_comparable(recipe, teacher)
+    refuse_unheard(recipe, paths)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
@@ -142,9 +146,10 @@ def study(
     ).values():
         if isinstance(teaching.teacher, CachedTeacher):
             say(teaching.teacher.summary())
-    evaluation = evaluate_run(paths.teacher, recipe, paths, track)
+    evaluation = evaluate_teacher(teacher, recipe, paths, track)
     evaluation.write(paths.out / TEACHER_EVALUATION)
-    ledger = _entered(Ledger(), "teacher", paths.teacher, evaluation)
+    facts = facts_of_run(read_record(paths.teacher), paths.teacher) if teacher.is_ours else None
+    ledger = Ledger().add("teacher", "teacher", evaluation, facts)
     for job in _carried_out(jobs, options.jobs, say):
         ledger = _entered(ledger, job.role, job.folder, read_evaluation(job.folder / EVALUATION), job.seed)
     return ledger
@@ -199,6 +204,24 @@ def refuse_unless_new_or_resumed(jobs: list[Job], data: str) -> None:
             refuse_to_replace(job.folder)
 
 
+def refuse_unheard(recipe: Recipe, paths: StudyPaths) -> None:
+    """Raises InputError when a teacher was named that no term of the recipe listens to."""
+    heard = () if recipe.distillation is None else recipe.distillation.teachers
+    unheard = [name for name in paths.others if name not in heard]
+    if unheard:
+        remedy = "leave it out, or name it in a term's teacher"
+        raise InputError(f"--teacher {unheard[0]}", found="no term", wanted=", ".join(heard), remedy=remedy)
+
+
+def evaluate_teacher(teacher: OpenedTeacher, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
+    """The teacher on the split that was held out: a run through the pipeline, a foreign one as it is asked."""
+    if not isinstance(teacher.network, ForeignTeacher):
+        return evaluate_run(paths.teacher, recipe, paths, track)
+    dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
+    swept, lidar = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar), recipe.data.lidar
+    return evaluate_foreign(teacher.network, swept, subject=paths.teacher.name, lidar=lidar, track=track)
+
+
 def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
     """A run's network through the pipeline, on the split that was held out."""
     opened = open_torch_engine(run, threads=torch.get_num_threads())
@@ -236,15 +259,15 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed: int | None = None) -> Ledger:
-    name = role if seed is None else f"{role}, seed {seed}"
+def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed: int) -> Ledger:
+    name = f"{role}, seed {seed}"
     return ledger.add(name, role, evaluation, facts_of_run(read_record(run), run), seed)
 
 
 def _weights_of(job: Job) -> str:
     """As `fitting.weights_of` writes them, without opening the teachers."""
     assert job.recipe.distillation is not None
-    weights = {name: read_record(job.paths.teachers[name]).weights for name in job.recipe.distillation.teachers}
+    weights = {name: weights_of_teacher(job.paths.teachers[name]) for name in job.recipe.distillation.teachers}
     if len(weights) == 1:
         return next(iter(weights.values()))
     return ",".join(f"{name}={value}" for name, value in sorted(weights.items()))

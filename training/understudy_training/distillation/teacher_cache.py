@@ -18,6 +18,7 @@ from understudy.errors import InputError
 from understudy_training.batches import Batch, Encode, Shown
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.asking import answers_of
+from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.models.detector import BevDetector
 
@@ -41,7 +42,12 @@ class LiveTeacher:
     """Runs the teacher on every batch: frozen, in evaluation mode, so that nothing in it ever moves."""
 
     def __init__(
-        self, detector: BevDetector, asked: tuple[Asked, ...], *, bf16: bool = False, name: str = TEACHER
+        self,
+        detector: BevDetector | ForeignTeacher,
+        asked: tuple[Asked, ...],
+        *,
+        bf16: bool = False,
+        name: str = TEACHER,
     ) -> None:
         self.detector = detector.eval().requires_grad_(False)
         self.asked, self.name = asked, name

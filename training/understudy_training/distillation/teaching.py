@@ -10,11 +10,12 @@ from understudy.bundle.manifest import Pictures
 from understudy.errors import InputError
 from understudy.progress import Track, silent
 from understudy_training.batches import Collate, Shown, TrainingFrames, Views
-from understudy_training.checkpoint import load_detector, read_record
 from understudy_training.distillation.answers import Asked
+from understudy_training.distillation.foreign import ForeignConfig
+from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, Teacher, cache_key
 from understudy_training.distillation.terms.term import TEACHER
-from understudy_training.fitting import Teaching, usable_precision, widths_of
+from understudy_training.fitting import Teaching, usable_precision
 from understudy_training.loop.options import Teachings
 from understudy_training.models.config import DetectorConfig, Encoder, LearnedPillarEncoder
 from understudy_training.models.detector import BevDetector
@@ -38,7 +39,7 @@ def make_teachings(
 
     Args:
         recipe: of the student.
-        teachers: run folder of each, by name.
+        teachers: where each is, by name: whatever `open_teacher` opens.
         frames: what the student is shown.
         cache: where answers are kept.
         shuffle: answer with what was said about another frame.
@@ -54,17 +55,16 @@ def make_teachings(
             found, remedy = ", ".join(teachers) or "none", "give --teacher NAME=RUN for each"
             wanted = ", ".join(recipe.distillation.teachers)
             raise InputError(f"recipe {recipe.name}: teachers", found=found, wanted=wanted, remedy=remedy)
-        detector, contract = load_detector(teachers[name])
-        refuse_unless_comparable(recipe, detector, contract.sweeps)
-        shown = _shown_to(recipe, detector, frames)
-        teacher = make_teacher(recipe, detector, shown, cache, name=name, shuffle=shuffle, track=track)
+        opened = open_teacher(teachers[name], recipe.detector.class_names)
+        refuse_unless_comparable(recipe, opened, name=name)
+        shown = _shown_to(recipe, opened, frames)
+        teacher = make_teacher(recipe, opened, shown, cache, name=name, shuffle=shuffle, track=track)
         own = None if teacher.encode is None or shown is frames else shown
-        weights = read_record(teachers[name]).weights
-        made[name] = Teaching(teacher, widths_of(detector), weights=weights, shuffled=shuffle, frames=own)
+        made[name] = Teaching(teacher, opened.widths, weights=opened.weights, shuffled=shuffle, frames=own)
     return made
 
 
-def _shown_to(recipe: Recipe, teacher: BevDetector, frames: TrainingFrames) -> TrainingFrames:
+def _shown_to(recipe: Recipe, teacher: OpenedTeacher, frames: TrainingFrames) -> TrainingFrames:
     """The student's frames, or the same ones with the pictures that the teacher looks at."""
     pictures = larger_pictures(recipe, teacher)
     if pictures == frames.pictures:
@@ -72,15 +72,16 @@ def _shown_to(recipe: Recipe, teacher: BevDetector, frames: TrainingFrames) -> T
     return TrainingFrames(frames.dataset, frames.lidar, frames.reach_m, frames.num_frames, pictures)
 
 
-def larger_pictures(recipe: Recipe, teacher: BevDetector) -> Pictures | None:
+def larger_pictures(recipe: Recipe, teacher: OpenedTeacher) -> Pictures | None:
     """The pictures that both student and teacher can be shown: the larger of the two's; None when neither looks."""
-    wanted = [entry for entry in (recipe.detector_config().pictures, teacher.config.pictures) if entry is not None]
+    own, its = recipe.detector_config().pictures, teacher.network.config.pictures
+    wanted = [entry for entry in (own, its) if entry is not None]
     return max(wanted, key=lambda pictures: pictures.width_px, default=None)
 
 
 def make_teacher(
     recipe: Recipe,
-    detector: BevDetector,
+    teacher: BevDetector | OpenedTeacher,
     frames: TrainingFrames,
     cache: Path,
     *,
@@ -90,8 +91,9 @@ def make_teacher(
 ) -> Teacher:
     """The live teacher, or one that answers from disk when every frame has a fixed number of versions."""
     assert recipe.distillation is not None
-    bf16 = usable_precision(recipe.precision) == "bf16-mixed"
-    live = LiveTeacher(detector, recipe.distillation.asked_of(name), bf16=bf16, name=name)
+    opened = _opened(teacher)
+    bf16 = opened.is_ours and usable_precision(recipe.precision) == "bf16-mixed"
+    live = LiveTeacher(opened.network, recipe.distillation.asked_of(name), bf16=bf16, name=name)
     versions = _num_versions(recipe)
     shift = len(frames) // 2 if shuffle else 0
     if versions is None:
@@ -101,7 +103,7 @@ def make_teacher(
                 "a shuffled teacher", found="an endless augmentation", wanted="kept answers", remedy=remedy
             )
         return live
-    key = cache_key(detector, _facts(recipe, frames, name))
+    key = cache_key(opened.network, _facts(recipe, frames, name) | {"teacher": opened.settings})
     cached = CachedTeacher(live, cache / CACHE_FOLDER / key, num_frames=len(frames), shift=shift)
     ask_about_everything(cached, recipe, frames, min(versions, recipe.schedule.epochs), track)
     return cached
@@ -127,31 +129,47 @@ def ask_about_everything(
         cached.remember(collate([views[place] for place in batch]))
 
 
-def refuse_unless_comparable(recipe: Recipe, teacher: BevDetector, sweeps: int = 1) -> None:
+def refuse_unless_comparable(
+    recipe: Recipe, teacher: BevDetector | OpenedTeacher, sweeps: int | None = None, *, name: str = TEACHER
+) -> None:
     """Raises InputError unless the teacher's output maps lie on the student's, class by class, and it saw such clouds.
 
     Args:
         recipe: of the student.
-        teacher: its detector.
-        sweeps: in a cloud when it was trained; it is shown the student's clouds.
+        teacher: its detector, or what was opened.
+        sweeps: in a cloud when it was trained, where its own record does not say; it is shown the student's clouds.
+        name: what terms call it.
     """
-    student, taught = recipe.detector_config(), teacher.config
+    opened = _opened(teacher)
+    student, taught = recipe.detector_config(), opened.network.config
     if recipe.distillation is None:
         raise InputError(
             f"recipe {recipe.name}", found="no distillation", wanted="distillation.terms", remedy="or use train"
         )
-    for name, wanted in _compared(student).items():
-        found = _compared(taught)[name]
+    whose = f"{name}'s" if name == TEACHER else f"teacher {name}:"
+    for what, wanted in _compared(student).items():
+        found = _compared(taught)[what]
         if wanted != found:
             remedy = "train a teacher with the student's"
-            raise InputError(f"teacher's {name}", found=found, wanted=wanted, remedy=remedy)
-    refuse_unlike_pillars(recipe.distillation.asked, student.encoder, taught.encoder)
-    if sweeps != recipe.data.sweeps:
+            raise InputError(f"{whose} {what}", found=found, wanted=wanted, remedy=remedy)
+    asked = recipe.distillation.asked_of(name)
+    unanswered = opened.unanswered(asked)
+    if unanswered:
+        found, remedy = "no such map", "name the output in its description (low, high), or leave the term out"
+        raise InputError(f"{whose} {unanswered[0]}", found=found, wanted="what a term looks at", remedy=remedy)
+    if isinstance(taught, DetectorConfig):
+        refuse_unlike_pillars(asked, student.encoder, taught.encoder)
+    seen = sweeps or opened.sweeps
+    if seen != recipe.data.sweeps:
         remedy = "the teacher is shown the student's clouds: train one with as many"
-        raise InputError("teacher's sweeps in a cloud", found=sweeps, wanted=recipe.data.sweeps, remedy=remedy)
+        raise InputError(f"{whose} sweeps in a cloud", found=seen, wanted=recipe.data.sweeps, remedy=remedy)
 
 
-def _compared(config: DetectorConfig) -> dict[str, object]:
+def _opened(teacher: BevDetector | OpenedTeacher) -> OpenedTeacher:
+    return OpenedTeacher(teacher) if isinstance(teacher, BevDetector) else teacher
+
+
+def _compared(config: DetectorConfig | ForeignConfig) -> dict[str, object]:
     """What must agree for two detectors' output maps to lie on each other."""
     return {
         "class_names": config.class_names,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from understudy.bundle.manifest import Grid
@@ -38,7 +39,7 @@ class TermSettings(Config):
     """What every term's configuration has."""
 
     schedule: TermSchedule = TermSchedule()
-    teacher: str = TEACHER
+    teacher: str = Field(TEACHER, pattern=r"^[A-Za-z_]\w*$")
     """Name of the teacher that is listened to, where a study has several."""
 
     @property
@@ -54,8 +55,8 @@ class TermSettings(Config):
     @property
     def label(self) -> str:
         """Tells terms of a recipe apart: its losses are recorded under it."""
-        level, of = getattr(self, "level", None), "" if self.teacher == TEACHER else f"_{self.teacher}"
-        return f"{getattr(self, 'kind', '')}{f'_{level}' if level else ''}{of}"
+        level, of = getattr(self, "level", None), "" if self.teacher == TEACHER else f"{self.teacher}."
+        return f"{of}{getattr(self, 'kind', '')}{f'_{level}' if level else ''}"
 
 
 def dense_maps(student: Answers, teacher: Answers, level: Level) -> tuple[Tensor, Tensor]:
