@@ -28,7 +28,7 @@ def draw_relief(rng: np.random.Generator) -> Array:
     Drawn to the spread of road points in KITTI, PandaSet and Argoverse 2 (docs/reality.md): nearly flat in some drives,
     half a meter and more at 30 m in others.
     """
-    share = float(rng.uniform(0.0, 1.0))
+    share = float(np.sqrt(rng.uniform(0.0, 1.0)))
     length_m = rng.uniform(60.0, 220.0, _NUM_WAVES)
     slope = share * rng.uniform(0.004, 0.03, _NUM_WAVES)
     direction, phase = rng.uniform(-np.pi, np.pi, (2, _NUM_WAVES))
