@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,15 @@ class CountsLabels(Protocol):
     @property
     def labels_used(self) -> LabelsUsed:
         """Labels by hand behind it, those of its teacher included."""
+
+
+def labels_used_by(dataset: Dataset) -> LabelsUsed | None:
+    """Labels by hand behind a data set, looked for under what wraps it; None where nobody counted: all of them."""
+    while not isinstance(dataset, CountsLabels):
+        if not hasattr(dataset, "original"):
+            return None
+        dataset = dataset.original
+    return dataset.labels_used
 
 
 class DriveRole(Config):
@@ -234,8 +244,9 @@ def write_relabeled(path: Path, description: RelabeledDescription, boxes: Iterab
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}", found="something is there", wanted="a new folder", remedy="choose another --out")
-    (path / BOXES).mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     for number, frames in boxes:
+        (path / BOXES).mkdir(exist_ok=True)
         rows = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]).astype(np.int32)
         whole = Boxes.concatenate(frames)
         columns = {name: getattr(whole, name) for name in _COLUMNS if name != "frames"}
@@ -269,7 +280,7 @@ def read_boxes(path: Path, number: int, description: RelabeledDescription) -> di
 def _balanced(first: list[_Shown], second: list[_Shown]) -> list[_Shown]:
     """Both, the shorter repeated in whole rounds until another would make it the longer by more than it lacks now."""
     fewer, more = sorted([first, second], key=len)
-    rounds = max(round(len(more) / len(fewer)), 1) if fewer else 0
+    rounds = max(math.ceil(len(more) / len(fewer) - 0.5), 1) if fewer else 0
     repeated = [replace(shown, repetition=number) for number in range(rounds) for shown in fewer]
     return repeated + more
 
