@@ -22,21 +22,9 @@ from understudy.errors import UnderstudyError
 
 GROUP = "understudy.commands"
 CHAIN = (
-    *(
-        "scenes",
-        "dataset",
-        "train",
-        "distill",
-        "label-free",
-        "evaluate",
-        "score",
-        "export",
-        "quantize",
-        "pack",
-        "compile",
-    ),
-    *("inspect", "keygen", "sign", "verify", "autoware", "compare", "record", "replay", "annotate", "faults"),
-    *("latency", "ledger", "report", "rig", "doctor"),
+    *("scenes", "dataset", "train", "distill", "label-free", "evaluate", "score", "export", "quantize", "pack"),
+    *("compile", "inspect", "keygen", "sign", "verify", "autoware", "compare", "record", "replay", "annotate"),
+    *("faults", "latency", "ledger", "report", "rig", "doctor"),
 )
 """The order in which verbs are listed: the order in which a student is made."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
