@@ -223,6 +223,7 @@ def widths_of(detector: BevDetector) -> Widths:
         high=detector.neck.channels,
         pillar=pillar,
         camera=0 if camera is None else camera.channels,
+        grid=detector.config.grid,
     )
 
 
