@@ -69,10 +69,14 @@ def check_graph(path: Path) -> GraphFacts:
 
 
 def uint8_tensors(graph: Any) -> Iterator[str]:
-    """Names of the UINT8 tensors of a graph and of the graphs inside its nodes: TensorRT silently clips them."""
+    """Names of the UINT8 tensors of a graph and of the graphs inside its nodes: TensorRT silently clips them.
+
+    An input that is cast before anything else is none of them: pictures come so, and TensorRT takes UINT8 as an input or
+    output of the network (its documentation: "must be converted to FP32 or FP16 before other operations").
+    """
     yield from (tensor.name for tensor in graph.initializer if tensor.data_type == _UINT8)
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type == _UINT8:
+        if value.type.tensor_type.elem_type == _UINT8 and not _is_cast_first(graph, value.name):
             yield value.name
     for node in graph.node:
         if _makes_uint8(node):
@@ -80,6 +84,13 @@ def uint8_tensors(graph: Any) -> Iterator[str]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from uint8_tensors(inner)
+
+
+def _is_cast_first(graph: Any, name: str) -> bool:
+    """Whether a tensor is an input of the graph that only casts read."""
+    readers = [node for node in graph.node if name in node.input]
+    is_input = any(value.name == name for value in graph.input)
+    return is_input and bool(readers) and all(node.op_type == "Cast" for node in readers)
 
 
 def _makes_uint8(node: Any) -> bool:

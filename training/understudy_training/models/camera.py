@@ -129,8 +129,11 @@ class CameraLift(nn.Module):
         return CameraMaps(features, depth, shares, bev)
 
     def map_from_images(self, images: Tensor, camera_mask: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
-        """The `(1, C, H', W')` map of one frame's `(N, H, W, 3)` pictures: the form that is exported."""
-        features, depth = self.pictured(images[None])
+        """The `(1, C, H', W')` map of one frame's `(N, H, W, 3)` pictures: the form that is exported.
+
+        The pictures are cast before anything else: TensorRT takes uint8 as an input of the network and nowhere else.
+        """
+        features, depth = self.pictured(images.to(torch.float32)[None])
         shares = torch.softmax(depth, 2) * camera_mask[None, :, None, None, None].to(depth.dtype)
         return self.lifted(features, shares, pixels[None], depths[None])
 

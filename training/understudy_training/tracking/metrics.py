@@ -186,7 +186,7 @@ def _numbers(row: dict[str, str]) -> dict[str, Any]:
 
 def _losses(means: dict[str, float]) -> str:
     """The detection loss in its parts and the teacher's terms as one sum; each term stands in `metrics.jsonl`."""
-    own = {name: means[name] for name in ("heatmap", "regression", "detection")}
+    own = {name: means[name] for name in ("heatmap", "regression", "detection", "depth") if name in means}
     taught = [value for name, value in means.items() if name not in own and not name.startswith("share_")]
     shown = own | ({"teacher": sum(taught)} if taught else {})
     return "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
