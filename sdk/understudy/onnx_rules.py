@@ -71,8 +71,8 @@ def check_graph(path: Path) -> GraphFacts:
 def uint8_tensors(graph: Any) -> Iterator[str]:
     """Names of the UINT8 tensors of a graph and of the graphs inside its nodes: TensorRT silently clips them.
 
-    An input that is cast before anything else is none of them: pictures come so, and TensorRT takes UINT8 as an input or
-    output of the network (its documentation: "must be converted to FP32 or FP16 before other operations").
+    An input that is cast before anything else is none of them: pictures come so. TensorRT takes UINT8 as an input or
+    output of the network, to be converted to floating point before any other operation.
     """
     yield from (tensor.name for tensor in graph.initializer if tensor.data_type == _UINT8)
     for value in (*graph.input, *graph.output, *graph.value_info):
