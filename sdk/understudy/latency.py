@@ -22,6 +22,7 @@ from understudy.engines.engine import Engine
 from understudy.errors import InputError
 from understudy.frame import Frame
 from understudy.machine import Machine
+from understudy.network_pictures import chosen_cameras
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 
@@ -30,6 +31,8 @@ STAGES = ("prepare", "engine", "boxes", "total", "cpu")
 PERCENTILES = (50, 90, 95, 99)
 LEAST_FRAMES = 10
 _MAX_FRAMES_HELD = 64
+_MAX_PICTURE_BYTES = 256 * 2**20
+"""Pictures are held as they are after decoding, which is no step of the pipeline."""
 
 
 class LatencyRecord(Config):
@@ -49,6 +52,8 @@ class LatencyRecord(Config):
     """By stage, in the order of measurement."""
     num_points: tuple[int, ...]
     """Points of the cloud, by sample."""
+    num_pictures: tuple[int, ...] = ()
+    """Pictures that were there, by sample; none for a student that takes no pictures."""
     num_boxes: tuple[int, ...]
     before: Machine
     after: Machine
@@ -99,6 +104,7 @@ def measure(
     timed = [call.time() for call in track(islice(cycle(calls), plan.num_samples), "timing", total=plan.num_samples)]
     keys = [call.key for call, _ in zip(cycle(calls), timed, strict=False)]
     num_points = {call.key: call.num_points for call in calls}
+    num_pictures = {call.key: len(call.frame.images) for call in calls}
     return LatencyRecord(
         student=contract.name,
         bundle=plan.bundle,
@@ -110,6 +116,7 @@ def measure(
         num_warmup=plan.num_warmup,
         samples_ns={stage: tuple(getattr(entry, f"{stage}_ns") for entry in timed) for stage in STAGES},
         num_points=tuple(num_points[key] for key in keys),
+        num_pictures=() if contract.pictures is None else tuple(num_pictures[key] for key in keys),
         num_boxes=tuple(entry.num_boxes for entry in timed),
         before=before,
         after=machine.look(),
@@ -134,15 +141,21 @@ def describe(record: LatencyRecord) -> Iterator[str]:
     yield f"{'milliseconds':14s}{titles}{'max':>9s}{'mean':>9s}"
     for stage, samples_ns in record.samples_ns.items():
         yield _row(stage, samples_ns)
-    num_samples, least, most = len(record.num_points), min(record.num_points), max(record.num_points)
+    num_samples = len(record.num_points)
     too_few = [f"p{percent}" for percent in PERCENTILES if percentile_ns(range(num_samples), percent) is None]
     if too_few:
         yield f"too few frames for {' and '.join(too_few)}: {num_samples} measured"
     yield (
         f"{num_samples} calls after {record.num_warmup} to warm up, {len(record.frames)} frames,"
-        f" {least}..{most} points, {min(record.num_boxes)}..{max(record.num_boxes)} boxes"
+        f" {_seen(record)}, {min(record.num_boxes)}..{max(record.num_boxes)} boxes"
     )
     yield _machine_line(record.before)
+
+
+def _seen(record: LatencyRecord) -> str:
+    pictures = f"{min(record.num_pictures)}..{max(record.num_pictures)} pictures" if record.num_pictures else ""
+    points = f"{min(record.num_points)}..{max(record.num_points)} points" if any(record.num_points) else ""
+    return ", ".join(filter(None, (points, pictures)))
 
 
 @dataclass(frozen=True)
@@ -185,15 +198,28 @@ class _Call:
 
 
 def _calls(contract: Contract, engine: Engine, dataset: Dataset, plan: LatencyPlan) -> list[_Call]:
-    numbers = spread_evenly(len(dataset), min(plan.num_samples, _MAX_FRAMES_HELD))
     seen = with_sweeps(dataset, contract.sweeps, plan.lidar)
+    numbers = spread_evenly(len(dataset), min(plan.num_samples, _most_frames(contract, dataset)))
     return [_call(contract, engine, seen[number], plan.lidar) for number in numbers]
 
 
 def _call(contract: Contract, engine: Engine, sample: Sample, lidar: str | None) -> _Call:
-    pipeline = Pipeline(contract, engine, sample.rig, lidar=lidar, sweeps=contract.sweeps)
-    cloud = sample.frame.clouds.get(pipeline.lidar)
-    return _Call(sample.key, pipeline, replace(sample.frame, images={}), 0 if cloud is None else len(cloud))
+    """A frame with what the student looks at and nothing else, pictures decoded."""
+    pipeline, frame = Pipeline(contract, engine, sample.rig, lidar=lidar, sweeps=contract.sweeps), sample.frame
+    clouds = {name: cloud for name, cloud in frame.clouds.items() if name == pipeline.lidar}
+    images = {name: frame.images[name] for name in pipeline.cameras if name in frame.images}
+    num_points = sum(len(cloud) for cloud in clouds.values())
+    return _Call(sample.key, pipeline, replace(frame, clouds=clouds, images=images), num_points)
+
+
+def _most_frames(contract: Contract, dataset: Dataset) -> int:
+    """How many frames are held in memory."""
+    if contract.pictures is None or not len(dataset):
+        return _MAX_FRAMES_HELD
+    sample = dataset[0]
+    cameras = [sample.rig.cameras[name] for name in chosen_cameras(sample.rig, contract.pictures)]
+    picture_bytes = sum(3 * camera.width_px * camera.height_px for camera in cameras)
+    return max(1, min(_MAX_FRAMES_HELD, _MAX_PICTURE_BYTES // picture_bytes))
 
 
 def _refuse_too_few(plan: LatencyPlan, num_available: int) -> None:

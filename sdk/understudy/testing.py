@@ -165,15 +165,22 @@ def frame_of(cloud: PointCloud, sensor: str = "lidar") -> Frame:
     return Frame(stamp_ns=cloud.stamp_ns, clouds={sensor: cloud})
 
 
-def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_intensity: bool = False) -> Contract:
+def tiny_contract(
+    kind: str = "points",
+    *,
+    score_threshold: float = 0.3,
+    uses_intensity: bool = False,
+    cameras: tuple[str, ...] = ("front", "rear"),
+) -> Contract:
     """A detector of four classes on a grid of 32 x 32 cells of a meter.
 
     Args:
         kind: "points", "pillars", "images", "points_and_images" or "pillars_and_images".
         score_threshold: the same for each class.
         uses_intensity: whether the student looks at intensity.
+        cameras: whose pictures it takes, where it does.
     """
-    lidar, _, cameras = kind.partition("_and_")
+    lidar, _, other = kind.partition("_and_")
     points = PointsInput(uses_intensity=uses_intensity, max_points=150_000)
     pillars = PillarsInput(uses_intensity=uses_intensity, max_points_per_pillar=8, max_pillars=1024)
     return Contract(
@@ -181,15 +188,15 @@ def tiny_contract(kind: str = "points", *, score_threshold: float = 0.3, uses_in
         classes=tuple(DetectedClass(name=name, score_threshold=score_threshold) for name in CLASS_NAMES),
         grid=Grid(x_range_m=(-16.0, 16.0), y_range_m=(-16.0, 16.0), z_range_m=(0.1, 3.0), cell_m=1.0),
         input={"points": points, "pillars": pillars, "images": ImagesInput()}[lidar],
-        pictures=tiny_pictures() if "images" in (lidar, cameras) else None,
+        pictures=tiny_pictures(cameras) if "images" in (lidar, other) else None,
     )
 
 
-def tiny_pictures() -> Pictures:
-    """What the tiny student takes of the cameras of `surround_rig`: two pictures, looked up at two heights."""
+def tiny_pictures(cameras: tuple[str, ...] = ("front", "rear")) -> Pictures:
+    """What the tiny student takes of some cameras, as those of `surround_rig`: small pictures, two heights."""
     return Pictures(
-        num_cameras=2,
-        cameras=("front", "rear"),
+        num_cameras=len(cameras),
+        cameras=cameras,
         width_px=80,
         height_px=48,
         feature_stride=2,
@@ -272,6 +279,7 @@ def tiny_bundle(
     precisions: Sequence[Precision] = ("fp32",),
     score_threshold: float = 0.3,
     sweeps: int = 1,
+    cameras: tuple[str, ...] = ("front", "rear"),
 ) -> Bundle:
     """A bundle around the tiny model; every precision asked for is the same FP32 file under another name.
 
@@ -281,8 +289,10 @@ def tiny_bundle(
         precisions: what it holds.
         score_threshold: the same for each class.
         sweeps: that a cloud must hold.
+        cameras: whose pictures it takes, where it does.
     """
-    contract = tiny_contract(kind, score_threshold=score_threshold).model_copy(update={"sweeps": sweeps})
+    contract = tiny_contract(kind, score_threshold=score_threshold, cameras=cameras)
+    contract = contract.model_copy(update={"sweeps": sweeps})
     path = write_tiny_model(folder.parent / f"{folder.name}-model.onnx", contract)
     return write_bundle(
         folder,
