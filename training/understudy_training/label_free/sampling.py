@@ -66,7 +66,7 @@ def rates(initial: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.
     """`(4,)` how often a box of each group is to be shown: 1 + initial share - present one; ones without boxes."""
     if initial.sum() == 0 or now.sum() == 0:
         return np.ones(len(GROUPS))
-    return 1.0 + initial - now
+    return 1.0 + (initial - now)
 
 
 def resample(boxes: Boxes, rates: NDArray[np.float64], generator: np.random.Generator, bank: Bank | None) -> Resampled:
