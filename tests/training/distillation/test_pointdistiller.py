@@ -5,7 +5,7 @@ from torch import nn
 from tests.training.distillation.made_up_answers import STUDENT, TEACHER, centres, whole_answers
 from understudy.errors import RecipeError
 from understudy_training.distillation.terms import PointDistillerConfig, Widths
-from understudy_training.distillation.terms.graphs import graphs_of, softmax_in_frames
+from understudy_training.distillation.terms.graphs import graphs_of, pairs_of, softmax_in_frames
 from understudy_training.distillation.terms.pointdistiller import GraphLayer, pointdistiller
 
 Z_T = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0], [5.0, 5.0]])
@@ -121,3 +121,23 @@ def test_pillars_that_nobody_learned_are_refused():
         PointDistillerConfig(level="pillar").build(TEACHER, Widths(low=4, high=3))
     with pytest.raises(RecipeError, match="a teacher whose encoder"):
         PointDistillerConfig(level="pillar").build(Widths(low=4, high=3), TEACHER)
+
+
+def test_rows_that_are_multiplied_once_give_what_pairs_give():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(40, 5, generator=generator, dtype=torch.float64)
+    importance = torch.rand(40, generator=generator)
+    graphs = graphs_of(rows, importance, torch.arange(2).repeat_interleave(20), [7, 9], 6)
+    layer = GraphLayer(5, 3, affine=True).double()
+    found, wanted = [], []
+    for way, kept in (
+        (lambda own: layer.of_graphs(graphs, own), found),
+        (lambda own: layer(pairs_of(graphs, own)), wanted),
+    ):
+        own = rows.clone().requires_grad_()
+        layer.zero_grad()
+        encoded = layer.of_graphs(graphs, own) if kept is found else layer(pairs_of(graphs, own))
+        encoded.square().sum().backward()
+        kept += [encoded.detach(), own.grad, layer.linear.weight.grad.clone(), layer.normalization.weight.grad.clone()]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)

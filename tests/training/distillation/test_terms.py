@@ -186,3 +186,25 @@ def test_warmup_grows_from_nothing():
 def test_an_unknown_term_is_refused_with_the_known_ones():
     with pytest.raises(RecipeError, match=r"terms\.0.*osmosis.*dense_response"):
         check_recipe(recipe_values(distillation={"terms": [{"kind": "osmosis"}]}), "r.yaml")
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (5, 9), (1, 1)])
+def test_maps_are_read_as_torch_samples_them(shape):
+    """With zeros outside, up to places far from the grid; values and gradients."""
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64)
+    places = torch.rand(2, 50, 2, generator=generator, dtype=torch.float64) * 40 - 20
+    places[:, 0] = torch.tensor([GRID.x_range_m[0], GRID.y_range_m[1]])
+    low = torch.tensor([GRID.x_range_m[0], GRID.y_range_m[0]], dtype=torch.float64)
+    high = torch.tensor([GRID.x_range_m[1], GRID.y_range_m[1]], dtype=torch.float64)
+    results = []
+    for ours in (True, False):
+        own = dense.clone().requires_grad_()
+        if ours:
+            values = sample_map(own, places, GRID)
+        else:
+            at = (2 * (places - low) / (high - low) - 1)[:, :, None]
+            values = torch.nn.functional.grid_sample(own, at, align_corners=False)[..., 0].transpose(1, 2)
+        values.pow(2).sum().backward()
+        results.append((values.detach(), own.grad))
+    torch.testing.assert_close(results[0], results[1])

@@ -10,6 +10,7 @@ from understudy.bundle.manifest import Grid
 from understudy_training.losses import wide
 
 POINTS_PER_BOX = 9
+_CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 _LOCAL = ((1, 1), (-1, 1), (-1, -1), (1, -1), (0, 0), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
@@ -24,14 +25,21 @@ def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
     Returns:
         `(B, P, C)` in float32, or float64 when the map is.
     """
+    batch, channels, height, width = dense.shape
+    if channels == 0:
+        return wide(dense).new_zeros((*places_m.shape[:2], 0))
     low = places_m.new_tensor([grid.x_range_m[0], grid.y_range_m[0]])
     high = places_m.new_tensor([grid.x_range_m[1], grid.y_range_m[1]])
-    normalized = 2 * (places_m - low) / (high - low) - 1
-    dense = wide(dense)
-    if dense.shape[1] == 0:
-        return dense.new_zeros((*places_m.shape[:2], 0))
-    values = functional.grid_sample(dense, normalized[:, :, None, :].to(dense.dtype), align_corners=False)
-    return values[..., 0].transpose(1, 2)
+    cells = (places_m - low) / (high - low) * places_m.new_tensor([width, height]) - 0.5
+    first = cells.floor()
+    corners = first[:, :, None] + places_m.new_tensor(_CORNERS)
+    sizes = corners.new_tensor([width, height])
+    weights = (1 - (cells[:, :, None] - corners).abs()).prod(-1) * ((corners >= 0) & (corners < sizes)).all(-1)
+    column, row = (corners.clamp(min=corners.new_zeros(2), max=sizes - 1)).long().unbind(-1)
+    # only the cells in question are widened: a whole map is many times more
+    wanted = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
+    values = wide(dense.flatten(2).gather(2, wanted)).view(batch, channels, *weights.shape[1:])
+    return (values * weights[:, None].to(values.dtype)).sum(-1).transpose(1, 2)
 
 
 def box_points(geometry: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from understudy_training.distillation.adapters import DenseAdapter
 from understudy_training.distillation.answers import Answers, Asked
@@ -50,6 +51,6 @@ class FitNetTerm(nn.Module):
     def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """Compares the maps."""
         own, said = dense_maps(student, teacher, self.config.level)
-        total = (self.adapter(own) - said).square().sum() / 2
+        total = functional.mse_loss(self.adapter(own), said, reduction="sum") / 2
         count = self.count(teacher, student.valid, centres)
         return {self.config.label: self.config.weight * divided(total, count, divisor)}

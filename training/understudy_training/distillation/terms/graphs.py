@@ -58,6 +58,13 @@ def pairs_of(graphs: Graphs, rows: Tensor) -> Tensor:
     return torch.cat([rows[graphs.neighbor], rows[graphs.center[graphs.owner]]], dim=1)
 
 
+def distinct_of(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
+    """The different ones of `(P,)` whole numbers below a limit, ascending, and `(P,)` where each stands among them."""
+    there = torch.zeros(below, dtype=torch.bool, device=numbers.device)
+    there[numbers] = True
+    return there.nonzero()[:, 0], (there.cumsum(0) - 1)[numbers]
+
+
 def mean_over_graph(graphs: Graphs, values: Tensor) -> Tensor:
     """`(G,)` mean of `(P,)` values."""
     empty = values.new_zeros(len(graphs.center))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from understudy_training.distillation.adapters import DenseAdapter
+from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths, dense_maps, divided
 
@@ -36,7 +35,7 @@ class MaskedFeatureConfig(TermSettings):
 
     def build(self, teacher: Widths, student: Widths) -> MaskedFeatureTerm:
         """The term with an adapter between the two widths."""
-        return MaskedFeatureTerm(self, DenseAdapter(getattr(student, self.level), getattr(teacher, self.level)))
+        return MaskedFeatureTerm(self, Adapter(getattr(student, self.level), getattr(teacher, self.level)))
 
 
 class MaskedFeatureTerm(nn.Module):
@@ -61,6 +60,7 @@ class MaskedFeatureTerm(nn.Module):
         """`centres` is the `(B, K, h, w)` target heat-map, whose Gaussians make the mask."""
         own, said = dense_maps(student, teacher, self.config.level)
         near = self._near(teacher, centres)
-        away = (self.adapter(own) - said).square().sum(dim=1, keepdim=True)
-        total = torch.where(near, away, torch.zeros_like(away)).sum() / 2
+        frame, _, row, column = near.nonzero(as_tuple=True)  # the adapter sees these cells alone: few of many
+        away = self.adapter(own[frame, :, row, column]) - said[frame, :, row, column]
+        total = away.square().sum() / 2
         return {self.config.label: self.config.weight * divided(total, near.sum(), divisor)}

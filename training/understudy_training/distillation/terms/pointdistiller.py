@@ -28,6 +28,7 @@ from understudy.errors import RecipeError
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.graphs import (
     Graphs,
+    distinct_of,
     graphs_of,
     mean_over_graph,
     pairs_of,
@@ -104,6 +105,14 @@ class GraphLayer(nn.Module):
         """`(P, C')`."""
         return torch.relu(self.normalization(self.linear(pairs)))
 
+    def of_graphs(self, graphs: Graphs, rows: Tensor) -> Tensor:
+        """`(P, C')` of all pairs of the graphs: each row is multiplied once, not once for each pair it is in."""
+        as_neighbor, as_center = self.linear.weight.chunk(2, dim=1)
+        wanted, place = distinct_of(graphs.neighbor, len(rows))
+        near = (rows.index_select(0, wanted) @ as_neighbor.T).index_select(0, place)
+        centers = (rows.index_select(0, graphs.center) @ as_center.T).index_select(0, graphs.owner)
+        return torch.relu(self.normalization(near + centers))
+
 
 class PointDistillerTerm(nn.Module):
     """See `PointDistillerConfig`."""
@@ -174,7 +183,7 @@ def graph_distance(
         tau: temperature of the weights.
         mode: weight pillars by their points (`paper`) or the logarithm of 1 + points.
     """
-    encoded_t, encoded_s = gamma_t(pairs_of(graphs, z_t)), gamma_s(pairs_of(graphs, z_s))
+    encoded_t, encoded_s = _encoded(graphs, z_t, gamma_t), _encoded(graphs, z_s, gamma_s)
     away = mean_over_graph(graphs, (encoded_t - encoded_s).square().mean(dim=1))
     if points is None:
         strongest = encoded_t.detach().amax(dim=1)
@@ -182,6 +191,10 @@ def graph_distance(
     else:
         said = points[graphs.center] if mode == "paper" else points[graphs.center].log1p()
     return 2 * (softmax_in_frames(graphs, said / tau) * away).sum()
+
+
+def _encoded(graphs: Graphs, rows: Tensor, gamma: nn.Module) -> Tensor:
+    return gamma.of_graphs(graphs, rows) if isinstance(gamma, GraphLayer) else gamma(pairs_of(graphs, rows))
 
 
 def pointdistiller(
