@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -167,19 +167,38 @@ def evaluate_model(
     *,
     subject: str = "",
     lidar: str | None = None,
+    without: Collection[str] = (),
     track: Track = silent,
 ) -> Evaluation:
-    """Evaluates a network on the region of its own grid, at the low threshold; arguments and errors as `evaluate`."""
+    """Evaluates a network on the region of its own grid, at the low threshold; arguments and errors as `evaluate`.
+
+    `without` names cameras that deliver nothing, as if they had failed; they must be cameras that the network looks at.
+    """
     contract = at_score_threshold(model.contract)
     dataset = with_sweeps(dataset, contract.sweeps, lidar)
     seen = {"grid": contract.grid, "pictures": None if contract.sees_points else contract.pictures}
     settings = (settings or EvaluationSettings()).model_copy(update=seen)
 
     def pipeline_for(rig: Rig) -> Detector:
-        return Pipeline(contract, model.engine, rig, lidar=lidar, sweeps=contract.sweeps)
+        pipeline = Pipeline(contract, model.engine, rig, lidar=lidar, sweeps=contract.sweeps)
+        return _with_failed_cameras(pipeline, without) if without else pipeline
 
     evaluation = evaluate(pipeline_for, dataset, settings, subject=subject or contract.name, track=track)
-    return evaluation.model_copy(update={"engine": model.engine.description})
+    engine = f"{model.engine.description}, without {', '.join(without)}" if without else model.engine.description
+    return evaluation.model_copy(update={"engine": engine})
+
+
+def _with_failed_cameras(pipeline: Pipeline, without: Collection[str]) -> Detector:
+    strangers = sorted(set(without) - set(pipeline.cameras))
+    if strangers:
+        wanted = ", ".join(pipeline.cameras) or "none: the network looks at no pictures"
+        raise InputError("cameras to do without", found=", ".join(strangers), wanted=f"among {wanted}")
+
+    def detect(frame: Frame) -> Boxes:
+        left = {name: frame.images[name] for name in frame.images if name not in without}
+        return pipeline(replace(frame, images=left))
+
+    return detect
 
 
 def at_score_threshold(contract: ContractT, score: float = EVALUATED_SCORE) -> ContractT:

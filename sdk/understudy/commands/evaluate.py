@@ -23,6 +23,9 @@ def evaluate(
     out: Path | None = typer.Option(None, "--out", help="Write the record with its curves there (JSON)."),
     threads: int = typer.Option(1, "--threads", help="Threads within an operator."),
     lidar: str | None = typer.Option(None, "--lidar", help="LiDAR of the rig, when there are several."),
+    without: list[str] = typer.Option(
+        [], "--without", metavar="CAMERA", help="As if this camera had failed; repeatable."
+    ),
     official: str | None = typer.Option(
         None, "--official", help="Score by an official metric instead, through its result files: see `score`."
     ),
@@ -42,6 +45,8 @@ def evaluate(
     if official is not None or results is not None:
         if classes is not None:
             raise InputError("--classes", found="given with --official", wanted="the official classes, always")
+        if without:
+            raise InputError("--without", found="given with --official", wanted="every camera")
         _evaluate_officially(model, data, split, precision, frames, out, threads, lidar, official, results)
         return
     from understudy.converters.class_maps import read_class_choice
@@ -54,7 +59,9 @@ def evaluate(
     opened = open_model(model, precision, threads=threads)
     settings = EvaluationSettings(num_frames=frames)
     with opened.engine:
-        evaluation = evaluate_model(opened, dataset, settings, subject=opened.name, lidar=lidar, track=progress.bar)
+        evaluation = evaluate_model(
+            opened, dataset, settings, subject=opened.name, lidar=lidar, without=without, track=progress.bar
+        )
     if classes is not None and not any(entry.num_truths for entry in evaluation.entries):
         found = f"no label of {', '.join(evaluation.class_names)} in {evaluation.num_frames} frames"
         raise InputError(f"--classes {classes}", found=found, wanted="native names that the labels have")
