@@ -13,6 +13,7 @@ from understudy.cli import build_app
 from understudy.errors import InputError
 from understudy_training.batches import Batch, Collate, TrainingFrames, Views
 from understudy_training.checkpoint import load_detector
+from understudy_training.distillation.answers import WHOLE_MAPS
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.frames import load_frames
@@ -82,15 +83,16 @@ def kept_teacher(recipe: Recipe, teacher: BevDetector, folder: Path, *, shuffle:
 def test_what_is_kept_is_what_a_live_teacher_says_of_the_replayed_version(tmp_path):
     recipe = recipe_of([*BASELINES, *GRAPHS])
     cached = kept_teacher(recipe, big_teacher(), tmp_path)
-    assert len(list(tmp_path.rglob("*.npz"))) == 4 * 2
+    assert len(list(tmp_path.rglob("*.heatmap.npy"))) == 4 * 2
     batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), build_detector(recipe, 0), seed=11)
     assert {shown.version for shown in batch.shown} == {1}
     kept, live = cached(batch).named(), cached.live(batch).named()
     assert kept.keys() == live.keys()
     assert set(kept) >= {"low_map", "high_map", "high_attention", "pillars", "pillar_points", "pillar_cells"}
     for name, part in live.items():
-        wanted = part.half().float() if part.is_floating_point() else part
-        torch.testing.assert_close(kept[name], wanted, msg=name)
+        wanted = part.half() if part.is_floating_point() else part
+        assert kept[name].dtype == (torch.float16 if name in WHOLE_MAPS else part.dtype)
+        torch.testing.assert_close(kept[name].to(wanted.dtype), wanted, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,31 @@ def test_what_is_kept_is_what_a_live_teacher_says_of_the_replayed_version(tmp_pa
 def test_only_what_a_term_asks_for_is_kept(tmp_path, term, names):
     recipe = recipe_of([term])
     cached = kept_teacher(recipe, big_teacher(), tmp_path)
-    with np.load(next(tmp_path.rglob("*.npz"))) as arrays:
-        assert sorted(set(arrays.files) - {"heatmap", "regression", "low", "high", "valid"}) == names
-        assert arrays["low"].shape[-1] == 0
-        assert arrays["high"].shape[-1] == (48 if term["kind"] == "rkd" else 0)
-        kib = sum(arrays[name].nbytes for name in arrays.files) / 2**10
+    files = {path.name.split(".")[1]: path for path in tmp_path.rglob("000000-0000.*.npy")}
+    sampled = {"high"} if term["kind"] == "rkd" else set()
+    assert set(files) == {"heatmap", "regression", "valid", *sampled, *names}
+    assert set(cached.parts) == set(files)
+    kib = sum(np.load(path).nbytes for path in files.values()) / 2**10
     assert cached.summary().startswith("teacher's answers: 8 of ")
     limits = {"fitnet": 40, "masked_feature": 40}  # 32 x 32 x 16 and 16 x 16 x 48 halves, and 5 KiB of heads
     assert kib < limits.get(term["kind"], 24)
+
+
+def test_terms_share_what_was_said_before(tmp_path):
+    """Whoever asks for more asks only for that; whoever asks for less reads only that."""
+    heads, maps = recipe_of([{"kind": "logit_kd"}]), recipe_of([{"kind": "fitnet"}, {"kind": "logit_kd"}])
+    kept_teacher(maps, big_teacher(), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    first = kept_teacher(heads, big_teacher(), tmp_path)
+    again = kept_teacher(recipe_of([{"kind": "fitnet"}, {"kind": "rkd"}]), big_teacher(), tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert before.items() <= after.items()
+    assert {path.name.split(".")[1] for path in after.keys() - before.keys()} == {"high"}
+    assert set(first.parts) == {"heatmap", "regression", "valid"}
+    assert set(again.parts) == {"heatmap", "regression", "valid", "low_map", "high"}
+    batch = batch_of(maps, load_frames(maps, MadeUpDataset(4)), build_detector(maps, 0))
+    assert set(first(batch).named()) == {"heatmap", "regression", "low", "high", "valid"}
+    assert first(batch).high.shape == (2, batch.boxes.geometry.shape[1], 9, 0)
 
 
 def test_a_twin_of_the_teacher_has_its_pillars():

@@ -130,10 +130,7 @@ def test_rows_that_are_multiplied_once_give_what_pairs_give():
     graphs = graphs_of(rows, importance, torch.arange(2).repeat_interleave(20), [7, 9], 6)
     layer = GraphLayer(5, 3, affine=True).double()
     found, wanted = [], []
-    for way, kept in (
-        (lambda own: layer.of_graphs(graphs, own), found),
-        (lambda own: layer(pairs_of(graphs, own)), wanted),
-    ):
+    for kept in (found, wanted):
         own = rows.clone().requires_grad_()
         layer.zero_grad()
         encoded = layer.of_graphs(graphs, own) if kept is found else layer(pairs_of(graphs, own))

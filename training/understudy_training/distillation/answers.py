@@ -22,6 +22,9 @@ Asked = Literal[
 ]
 """What a term may look at besides heatmap, residuals and valid boxes; nothing else is computed or kept."""
 
+WHOLE_MAPS = frozenset({"low_map", "high_map"})
+"""What is large; a term that looks at a few cells only takes them as they are (`widens_maps`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:

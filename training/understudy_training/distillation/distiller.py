@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from understudy.configuration import Config
-from understudy_training.distillation.answers import Answers, Asked
+from understudy_training.distillation.answers import WHOLE_MAPS, Answers, Asked
 from understudy_training.distillation.terms import TermConfig, Widths
 from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.losses import wide
@@ -84,7 +84,7 @@ class Distiller(nn.Module):
             valid: `(B, N)` bool, the student's labeled boxes.
             centres: `(B, K, h, w)` target heat-map.
         """
-        answers = {name: _widened(said) for name, said in by_name(teacher).items()}
+        answers = by_name(teacher)
         with torch.autocast(centres.device.type, enabled=False):
             counts = [
                 term.count(answers[names[0]], valid, centres)  # type: ignore[operator]
@@ -109,15 +109,18 @@ class Distiller(nn.Module):
             progress: how much of the training is done, 0 to 1.
             divisors: `(T,)` instead of `counts`, for a batch that is a part of a larger one.
         """
-        answers = {name: _widened(said) for name, said in by_name(teacher).items()}
-        assert not any(said.heatmap.requires_grad for said in answers.values())
-        student = _widened(student)
+        everyone = {**by_name(teacher), _STUDENT: student}
+        assert not any(said.heatmap.requires_grad for name, said in everyone.items() if name != _STUDENT)
+        narrow = {name: _widened(said, but=WHOLE_MAPS) for name, said in everyone.items()}
+        all_wide = all(getattr(term, "widens_maps", False) for term in self.terms)
+        widened = narrow if all_wide else {name: _widened(said) for name, said in narrow.items()}
         warmed = min(progress / self.warmup, 1.0) if self.warmup > 0 else 1.0
         total, by_term = wide(student.heatmap).new_zeros(()), {}
         with torch.autocast(centres.device.type, enabled=False):
             for number, (term, schedule) in enumerate(zip(self.terms, self.schedules, strict=True)):
+                answers = narrow if getattr(term, "widens_maps", False) else widened
                 said, *others = (answers[name] for name in self.listens_to[number])
-                parts = term(student, said, centres, None if divisors is None else divisors[number], *others)
+                parts = term(answers[_STUDENT], said, centres, None if divisors is None else divisors[number], *others)
                 total = total + warmed * schedule.share(progress, self.epochs) * torch.stack([*parts.values()]).sum()
                 by_term.update({self._recorded(number, name): part.detach() for name, part in parts.items()})
         return DistillationLoss(total, by_term)
@@ -130,6 +133,8 @@ class Distiller(nn.Module):
 
 
 Named = TypeVar("Named")
+_STUDENT = ""
+"""Not a teacher's name."""
 
 
 def by_name(teachers: Named | Mapping[str, Named]) -> Mapping[str, Named]:
@@ -137,7 +142,9 @@ def by_name(teachers: Named | Mapping[str, Named]) -> Mapping[str, Named]:
     return teachers if isinstance(teachers, Mapping) else {TEACHER: teachers}
 
 
-def _widened(answers: Answers) -> Answers:
-    """The same in float32; what counts or numbers something stays."""
+def _widened(answers: Answers, but: Collection[str] = ()) -> Answers:
+    """The same in float32; what counts or numbers something stays, and what is named."""
     named = answers.named().items()
-    return Answers(**{name: wide(part) if part.is_floating_point() else part for name, part in named})
+    return Answers(
+        **{name: wide(part) if part.is_floating_point() and name not in but else part for name, part in named}
+    )

@@ -72,4 +72,4 @@ def on_grid_of(dense: Tensor, wanted: Tensor) -> Tensor:
     """
     if dense.shape[2:] == wanted.shape[-2:]:
         return dense
-    return functional.interpolate(dense, size=wanted.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(wide(dense), size=wanted.shape[-2:], mode="bilinear", align_corners=False)

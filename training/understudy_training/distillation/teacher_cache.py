@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +19,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from understudy.errors import InputError
 from understudy_training.batches import Batch, Encode, Shown
-from understudy_training.distillation.answers import Answers, Asked
+from understudy_training.distillation.answers import WHOLE_MAPS, Answers, Asked
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.foreign import ForeignTeacher
+from understudy_training.distillation.sampling import POINTS_PER_BOX
 from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.models.detector import BevDetector
 
-_BY_BOX = ("low", "high", "valid")
+_SAMPLED = ("low", "high")
+_BY_BOX = (*_SAMPLED, "valid")
 _BY_PILLAR = {"pillars": 0, "pillar_points": 0, "pillar_cells": -1}
 """What differs in length from frame to frame, and what its padding holds."""
 
@@ -72,13 +77,15 @@ class LiveTeacher:
 class CachedTeacher:
     """Answers from a folder, asking the live teacher only for what is not there yet.
 
-    One file per version of a frame, half precision, npz without pickle. `shift` answers with what the teacher said
-    about another frame: a control that must not help.
+    One file for each part of what is said about a version of a frame, half precision, npy without pickle: whoever asks
+    for some of it, or for more, shares the rest. `shift` answers with what the teacher said about another frame: a
+    control that must not help.
     """
 
     def __init__(self, live: LiveTeacher, folder: Path, *, num_frames: int, shift: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.live, self.folder, self.num_frames, self.shift = live, folder, num_frames, shift
+        self._known_parts: tuple[str, ...] = ()
 
     @property
     def encode(self) -> None:
@@ -86,7 +93,7 @@ class CachedTeacher:
         return None
 
     def __call__(self, batch: Batch) -> Answers:
-        """See `Teacher`.
+        """See `Teacher`; whole maps stay in half precision, for a term may look at a few of their cells only.
 
         Raises:
             InputError: when it was never asked about one of the frames.
@@ -105,34 +112,53 @@ class CachedTeacher:
 
     def knows(self, shown: Shown) -> bool:
         """Whether it was asked about a version of a frame."""
-        return self._path(shown).exists()
+        return bool(self.parts) and all(self._path(shown, name).is_file() for name in self.parts)
 
-    def _path(self, shown: Shown) -> Path:
-        return self.folder / f"{shown.index:06d}-{shown.version:04d}.npz"
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of `Answers` that its asking leads to; nothing before it was asked for the first time."""
+        if not self._known_parts and self._parts_file.is_file():
+            self._known_parts = tuple(json.loads(self._parts_file.read_text()))
+        return self._known_parts
+
+    @property
+    def _parts_file(self) -> Path:
+        asked = hashlib.sha256(",".join(self.live.asked).encode()).hexdigest()
+        return self.folder / f"parts-{asked[:12]}.json"
+
+    def _path(self, shown: Shown, part: str) -> Path:
+        return self.folder / f"{shown.index:06d}-{shown.version:04d}.{part}.npy"
 
     def summary(self) -> str:
-        """One line: how much is kept, and where."""
-        sizes = [path.stat().st_size for path in self.folder.glob("*.npz")]
-        each_kib, total_mib = sum(sizes) / max(len(sizes), 1) / 2**10, sum(sizes) / 2**20
+        """One line: how much is kept of what is asked for, and where."""
+        sizes = [[path.stat().st_size for path in self.folder.glob(f"*.{name}.npy")] for name in self.parts]
+        number, total_mib = max(map(len, sizes), default=0), sum(map(sum, sizes)) / 2**20
         place = f"{self.folder.parent.name}/{self.folder.name}"
-        return f"teacher's answers: {len(sizes)} of {each_kib:.0f} KiB each, {total_mib:.1f} MiB in {place}"
+        each_kib = total_mib * 2**10 / max(number, 1)
+        return f"teacher's answers: {number} of {each_kib:.0f} KiB each, {total_mib:.1f} MiB in {place}"
 
     def _write(self, shown: Shown, parts: dict[str, Tensor]) -> None:
         arrays = {name: _half(part) for name, part in _without_padding(parts).items()}
-        unfinished = self._path(shown).with_suffix(".part")
-        with unfinished.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        unfinished.rename(self._path(shown))
+        arrays = {name: array for name, array in arrays.items() if name not in _SAMPLED or array.shape[-1]}
+        for name in [name for name in arrays if not self._path(shown, name).is_file()]:
+            with _replaced(self._path(shown, name)) as unfinished, unfinished.open("wb") as stream:
+                np.save(stream, arrays[name], allow_pickle=False)
+        if not self.parts:
+            with _replaced(self._parts_file) as unfinished:
+                unfinished.write_text(json.dumps([*arrays]))
 
     def _read(self, shown: Shown) -> dict[str, Tensor]:
-        if not self.knows(shown):
+        try:
+            arrays = {name: np.load(self._path(shown, name), allow_pickle=False) for name in self.parts}
+        except FileNotFoundError:
+            arrays = {}
+        if not arrays:
             found = f"nothing about version {shown.version} of frame {shown.index}"
             raise InputError(
                 f"teacher's answers in {self.folder}", found=found, wanted="an answer", remedy="ask it again"
             )
-        with np.load(self._path(shown), allow_pickle=False) as arrays:
-            stored = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        return {name: part.float() if part.is_floating_point() else part for name, part in stored.items()}
+        stored = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: part if name in WHOLE_MAPS else _single(part) for name, part in stored.items()}
 
 
 def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:
@@ -151,6 +177,18 @@ def _half(part: Tensor) -> NDArray[np.generic]:
     return np.asarray((part.half() if part.is_floating_point() else part).cpu().numpy())
 
 
+def _single(part: Tensor) -> Tensor:
+    return part.float() if part.is_floating_point() else part
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A place to write to, which becomes the file once all is written; other processes may write the same."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    yield unfinished
+    unfinished.replace(path)
+
+
 def _without_padding(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     """A frame's parts, of the pillars only those it has."""
     if "pillar_cells" not in parts:
@@ -161,7 +199,9 @@ def _without_padding(parts: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _stack(stored: list[dict[str, Tensor]], num_boxes: int) -> Answers:
     """Answers of several frames as a batch, their box axis padded or cut to `num_boxes`, pillars padded to the most."""
-    return Answers(**{name: _batch([parts[name] for parts in stored], name, num_boxes) for name in stored[0]})
+    nothing = torch.zeros(len(stored), num_boxes, POINTS_PER_BOX, 0)
+    parts = {name: _batch([parts[name] for parts in stored], name, num_boxes) for name in stored[0]}
+    return Answers(**({name: nothing for name in _SAMPLED} | parts))
 
 
 def _batch(rows: list[Tensor], name: str, num_boxes: int) -> Tensor:

@@ -22,7 +22,7 @@ from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
 
 CACHE_FOLDER = "teacher-answers"
-_ANSWERS_FORM = 3
+_ANSWERS_FORM = 4
 """To be raised when what is asked or kept changes, so that no older answer is taken for a new one."""
 
 
@@ -220,5 +220,4 @@ def _facts(recipe: Recipe, frames: TrainingFrames, name: str) -> dict[str, str]:
         "grid": recipe.detector.grid.model_dump_json(),
         "pictures": "" if frames.pictures is None else frames.pictures.model_dump_json(),
         "precision": usable_precision(recipe.precision),
-        "asked": ",".join(recipe.distillation.asked_of(name)) if recipe.distillation else "",
     }

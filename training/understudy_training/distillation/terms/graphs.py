@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,11 +58,18 @@ def pairs_of(graphs: Graphs, rows: Tensor) -> Tensor:
     return torch.cat([rows[graphs.neighbor], rows[graphs.center[graphs.owner]]], dim=1)
 
 
-def distinct_of(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
-    """The different ones of `(P,)` whole numbers below a limit, ascending, and `(P,)` where each stands among them."""
-    there = torch.zeros(below, dtype=torch.bool, device=numbers.device)
-    there[numbers] = True
-    return there.nonzero()[:, 0], (there.cumsum(0) - 1)[numbers]
+def compacted(graphs: Graphs, num_rows: int) -> tuple[Tensor, Graphs]:
+    """`(R,)` the rows that are in any graph, ascending, and the same graphs over those alone.
+
+    Args:
+        graphs: over all rows.
+        num_rows: how many those are.
+    """
+    there = torch.zeros(num_rows, dtype=torch.bool, device=graphs.center.device)
+    there[graphs.neighbor] = True
+    there[graphs.center] = True
+    place = there.cumsum(0) - 1
+    return there.nonzero()[:, 0], replace(graphs, center=place[graphs.center], neighbor=place[graphs.neighbor])
 
 
 def mean_over_graph(graphs: Graphs, values: Tensor) -> Tensor:

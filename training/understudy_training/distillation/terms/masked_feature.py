@@ -17,6 +17,7 @@ from torch.nn import functional
 from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths, dense_maps, divided
+from understudy_training.losses import wide
 
 
 class MaskedFeatureConfig(TermSettings):
@@ -41,6 +42,9 @@ class MaskedFeatureConfig(TermSettings):
 class MaskedFeatureTerm(nn.Module):
     """See `MaskedFeatureConfig`."""
 
+    widens_maps = True
+    """Only the cells near objects are looked at: few of many."""
+
     def __init__(self, config: MaskedFeatureConfig, adapter: nn.Module) -> None:
         super().__init__()
         self.config = config
@@ -60,7 +64,7 @@ class MaskedFeatureTerm(nn.Module):
         """`centres` is the `(B, K, h, w)` target heat-map, whose Gaussians make the mask."""
         own, said = dense_maps(student, teacher, self.config.level)
         near = self._near(teacher, centres)
-        frame, _, row, column = near.nonzero(as_tuple=True)  # the adapter sees these cells alone: few of many
-        away = self.adapter(own[frame, :, row, column]) - said[frame, :, row, column]
+        frame, _, row, column = near.nonzero(as_tuple=True)
+        away = self.adapter(wide(own[frame, :, row, column])) - wide(said[frame, :, row, column])
         total = away.square().sum() / 2
         return {self.config.label: self.config.weight * divided(total, near.sum(), divisor)}

@@ -28,13 +28,14 @@ from understudy.errors import RecipeError
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.graphs import (
     Graphs,
-    distinct_of,
+    compacted,
     graphs_of,
     mean_over_graph,
     pairs_of,
     softmax_in_frames,
 )
 from understudy_training.distillation.terms.term import Losses, TermSettings, Widths, dense_maps, divided
+from understudy_training.losses import wide
 
 Mode = Literal["corrected", "paper"]
 
@@ -108,14 +109,15 @@ class GraphLayer(nn.Module):
     def of_graphs(self, graphs: Graphs, rows: Tensor) -> Tensor:
         """`(P, C')` of all pairs of the graphs: each row is multiplied once, not once for each pair it is in."""
         as_neighbor, as_center = self.linear.weight.chunk(2, dim=1)
-        wanted, place = distinct_of(graphs.neighbor, len(rows))
-        near = (rows.index_select(0, wanted) @ as_neighbor.T).index_select(0, place)
+        near = (rows @ as_neighbor.T).index_select(0, graphs.neighbor)
         centers = (rows.index_select(0, graphs.center) @ as_center.T).index_select(0, graphs.owner)
         return torch.relu(self.normalization(near + centers))
 
 
 class PointDistillerTerm(nn.Module):
     """See `PointDistillerConfig`."""
+
+    widens_maps = True
 
     def __init__(self, config: PointDistillerConfig, teacher_layer: nn.Module, student_layer: nn.Module) -> None:
         super().__init__()
@@ -136,29 +138,38 @@ class PointDistillerTerm(nn.Module):
 
     def forward(self, student: Answers, teacher: Answers, centres: Tensor, divisor: Tensor | None = None) -> Losses:
         """Compares the graphs; nothing without two pairs to normalize over."""
-        own, said, frame, points = self._rows(student, teacher)
+        said, frame, cell, points = self._rows(teacher)
         importance = said.amax(dim=1) if points is None else points
         numbers = [self.config.graphs_among(number) for number in self._rows_of_frames(teacher)]
         graphs = graphs_of(said, importance, frame, numbers, self.config.neighbors())
+        rows, graphs = compacted(graphs, len(said))
+        own = wide(self._students_map(student, teacher)[frame[rows], :, cell[rows]])
         total = own.sum() * 0
         if len(graphs.neighbor) > 1:
+            points = None if points is None else points[rows].to(own.dtype)
             layers = self.teacher_layer, self.student_layer
-            total = graph_distance(graphs, said, own, points, *layers, self.config.tau(), self.config.mode)
+            total = graph_distance(graphs, said[rows], own, points, *layers, self.config.tau(), self.config.mode)
         count = self.count(teacher, student.valid, centres)
         return {self.config.label: self.config.weight * divided(total, count, divisor)}
 
-    def _rows(self, student: Answers, teacher: Answers) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """`(M, C)` student's and `(M, C')` teacher's rows of all frames, `(M,)` frame of each, pillars' points."""
+    def _students_map(self, student: Answers, teacher: Answers) -> Tensor:
+        """`(B, C, h * w)` what the student made of the teacher's cells."""
         if self.config.level != "pillar":
-            own, said = (dense.flatten(2).transpose(1, 2) for dense in dense_maps(student, teacher, self.config.level))
+            return dense_maps(student, teacher, self.config.level)[0].flatten(2)
+        assert student.encoded is not None
+        return student.encoded.flatten(2)
+
+    def _rows(self, teacher: Answers) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """`(M, C')` the teacher's rows of all frames, `(M,)` frame and cell of each, and pillars' points."""
+        if self.config.level != "pillar":
+            said = getattr(teacher, f"{self.config.level}_map").flatten(2).transpose(1, 2)
             frame = torch.arange(len(said), device=said.device).repeat_interleave(said.shape[1])
-            return own.flatten(0, 1), said.flatten(0, 1), frame, None
-        cells, points, encoded = teacher.pillar_cells, teacher.pillar_points, student.encoded
-        assert cells is not None and points is not None  # noqa: PT018
-        assert teacher.pillars is not None and encoded is not None  # noqa: PT018
+            cell = torch.arange(said.shape[1], device=said.device).repeat(len(said))
+            return wide(said.flatten(0, 1)), frame, cell, None
+        cells, points = teacher.pillar_cells, teacher.pillar_points
+        assert cells is not None and points is not None and teacher.pillars is not None  # noqa: PT018
         frame, place = (cells >= 0).nonzero(as_tuple=True)
-        own = encoded.flatten(2)[frame, :, cells[frame, place]]
-        return own, teacher.pillars[frame, place], frame, points[frame, place].to(own.dtype)
+        return teacher.pillars[frame, place], frame, cells[frame, place], points[frame, place]
 
 
 def graph_distance(
