@@ -14,12 +14,14 @@ from torch.utils.data import Dataset as TorchDataset
 from understudy.boxes import Boxes
 from understudy.bundle.manifest import Grid, Pictures
 from understudy.datasets.dataset import Dataset, Sample
+from understudy.datasets.past_boxes import PastBoxes
 from understudy.errors import InputError
 from understudy.network_pictures import chosen_cameras, network_camera, picture_sampler, shown_in_pictures
 from understudy.pose import Pose
 from understudy.progress import Track, silent
 from understudy.rig import Camera
 from understudy_training.augmentation import Augmentation, Scene, see, variant_of
+from understudy_training.augmentation.alike import moved_alike
 from understudy_training.models.observed import Observed
 from understudy_training.targets import BoxBatch, batch_boxes
 
@@ -35,6 +37,7 @@ class LabelledFrame:
         ring: `(N,)` beam of each point where the sensor tells it.
         images: `(H, W, 3)` uint8 RGB by camera, as `network_camera` takes them; empty where nobody looks at pictures.
         cameras: the cameras that took them, in the network's order.
+        past: boxes of earlier frames of the drive, in this frame's ego, where a term asks for them.
     """
 
     points: NDArray[np.float32]
@@ -43,6 +46,7 @@ class LabelledFrame:
     ring: NDArray[np.int16] | None = None
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     cameras: Mapping[str, Camera] = field(default_factory=dict)
+    past: Boxes | None = None
 
     @property
     def observed(self) -> Observed:
@@ -156,10 +160,12 @@ class TrainingFrames:
         reach_m: float,
         max_frames: int | None,
         pictures: Pictures | None = None,
+        past_frames: int = 0,
     ) -> None:
         if len(dataset) == 0:
             raise InputError("training data", found="no samples", wanted="at least one", remedy="check the split")
         self.dataset, self.lidar, self.reach_m, self.pictures = dataset, lidar, reach_m, pictures
+        self.past = PastBoxes(dataset, past_frames) if past_frames else None
         self.num_frames = min(len(dataset), max_frames or len(dataset))
         self.kept: list[LabelledFrame] | None = None
         self.shards: NDArray[np.int64] | None = None
@@ -171,12 +177,18 @@ class TrainingFrames:
     def __getitem__(self, index: int) -> LabelledFrame:
         if self.kept is not None:
             return self.kept[index]
-        return labelled_frame(self.dataset[index], self.lidar, self.reach_m, self.pictures)
+        frame = labelled_frame(self.dataset[index], self.lidar, self.reach_m, self.pictures)
+        return frame if self.past is None else replace(frame, past=_joined(self.past[index]))
 
     def preload(self, track: Track = silent) -> None:
         """Reads everything once."""
         indices = range(len(self))
         self.kept = [self[index] for index in track(indices, "reading training frames", len(indices))]
+
+
+def _joined(instants: Sequence[Boxes]) -> Boxes:
+    """Those of all instants but the first."""
+    return Boxes.concatenate([instants[0][:0], *instants[1:]])
 
 
 class Views(TorchDataset[View]):
@@ -215,8 +227,9 @@ class Views(TorchDataset[View]):
             frame.points, frame.boxes, frame.ego_from_lidar, frame.ring, images=frame.images, cameras=frame.cameras
         )
         epoch, index = place
-        _, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
-        return LabelledFrame(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring, seen.images, seen.cameras)
+        change, seen = see(self.augmentation, scene, seed=self.seed, epoch=epoch, index=index)
+        past = None if frame.past is None else moved_alike(change, frame.past)
+        return LabelledFrame(seen.points, seen.boxes, seen.ego_from_lidar, seen.ring, seen.images, seen.cameras, past)
 
 
 Encode = Callable[[Sequence[Observed]], Any]
@@ -244,14 +257,21 @@ class Collate:
 
     def __call__(self, views: Sequence[View]) -> Batch:
         """One batch; labels of classes the student does not know are left out."""
-        labels = [_only_in_pictures(view.frame) if self.in_pictures else view.frame.boxes for view in views]
+        frames = [view.frame for view in views]
+        labels = [self._labels(frame) for frame in frames]
         boxes = batch_boxes(labels, self.class_names, self.grid, self.min_points)
+        earlier = [self._labels(replace(frame, boxes=frame.past)) for frame in frames if frame.past is not None]
+        if earlier:
+            boxes = replace(boxes, past=batch_boxes(earlier, self.class_names, self.grid, self.min_points))
         taught = {
             name: encode([view.teachers.get(name, view.frame).observed for view in views])
             for name, encode in self.teachers.items()
         }
-        inputs = self.encode([view.frame.observed for view in views])
+        inputs = self.encode([frame.observed for frame in frames])
         return Batch(inputs, taught, boxes, tuple(view.shown for view in views))
+
+    def _labels(self, frame: LabelledFrame) -> Boxes:
+        return _only_in_pictures(frame) if self.in_pictures else frame.boxes
 
 
 def _only_in_pictures(frame: LabelledFrame) -> Boxes:

@@ -16,8 +16,10 @@ from understudy_training.distillation.residuals import (
 )
 from understudy_training.distillation.terms.monotakd import monotakd
 from understudy_training.distillation.terms.quality_focal import HeadMaps, box_errors, class_error, quality_focal
-from understudy_training.distillation.true_depth import mean_depth_bins, mean_of_blocks, one_hot_depth
-from understudy_training.models.residual_branch import ResidualBranch, TwoBranches
+from understudy_training.models.camera import one_hot_depth
+from understudy_training.models.camera_config import ResidualBranch
+from understudy_training.models.residual_branch import TwoBranches
+from understudy_training.models.true_depth import mean_depth_bins
 
 PAPERS_BINS = DepthBins(near_m=2.0, far_m=46.8, count=120)
 
@@ -92,14 +94,6 @@ def test_depth_bins_of_the_paper_by_hand():
     assert PAPERS_BINS.bin_of(np.array([10.0, 30.0, 1.9, 46.8, 2.0])).tolist() == [50, 94, -1, -1, 0]
 
 
-def test_a_block_is_the_mean_of_its_hits():
-    depth_m = np.zeros((2, 8, 16))
-    depth_m[0, 0, 0], depth_m[0, 7, 7], depth_m[1, 3, 9], depth_m[1, 3, 10] = 8.0, 12.0, 30.0, np.nan
-    wanted = np.array([[[10.0, 0.0]], [[0.0, 30.0]]])
-    np.testing.assert_array_equal(mean_of_blocks(depth_m, 8), wanted)
-    np.testing.assert_array_equal(PAPERS_BINS.bin_of(mean_of_blocks(depth_m, 8)), [[[50, -1]], [[-1, 94]]])
-
-
 def test_points_fall_into_the_blocks_they_are_seen_in():
     looking_ahead = Mounting(translation_m=(0.0, 0.0, 0.0), rotation_wxyz=(0.5, -0.5, 0.5, -0.5))
     camera = Camera(ego_from_sensor=looking_ahead, width_px=32, height_px=16, fx_px=16, fy_px=16, cx_px=15.5, cy_px=7.5)
@@ -110,15 +104,6 @@ def test_points_fall_into_the_blocks_they_are_seen_in():
     assert bins[0].tolist() == [[-1, 50, -1, -1], [-1, -1, 94, -1]]
     farther = pictures.model_copy(update={"focal_px": 32.0})
     assert mean_depth_bins(ahead_m[:2], [camera], farther)[0, 0, 1] == PAPERS_BINS.bin_of(np.array(20.0))
-
-
-def test_nothing_is_lifted_where_no_point_fell():
-    features = draw(1, 3, 1, 2)
-    depth = one_hot_depth(torch.tensor([[[-1, 5]]]), 8)
-    frustum = depth[:, None] * features[:, :, None]
-    assert depth.shape == (1, 8, 1, 2)
-    assert frustum[..., 0].abs().sum() == 0
-    torch.testing.assert_close(frustum[:, :, 5, :, 1], features[..., 1])
 
 
 class Lift(nn.Module):
@@ -143,7 +128,7 @@ def lifts():
 
 
 PICTURE = draw(2, 3, 1, 6, seed=5)
-TRUE_DEPTH = one_hot_depth(torch.tensor([[[1, 3, 3, -1, 7, 0]], [[2, 2, 4, 6, -1, 5]]]), 8)
+TRUE_DEPTH = one_hot_depth(torch.tensor([[[[1, 3, 3, -1, 7, 0]]], [[[2, 2, 4, 6, -1, 5]]]]), 8)[:, 0]
 
 
 @pytest.mark.parametrize("scale", [unscaled, "standardize", "project"])

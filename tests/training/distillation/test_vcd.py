@@ -16,7 +16,6 @@ from understudy_training.distillation.occupancy import (
 )
 from understudy_training.distillation.terms.vcd import normalized, vcd
 from understudy_training.distillation.trajectories import FrameBoxes, trajectory_mask, warped
-from understudy_training.distillation.true_depth import drop_hits, one_hot_depth, overridden_depth
 from understudy_training.models.frustum import Frustum
 
 GRID = Grid(x_range_m=(-16.0, 16.0), y_range_m=(-8.0, 8.0), z_range_m=(-1.0, 3.0), cell_m=0.5)
@@ -71,8 +70,7 @@ def test_the_experts_channels_have_mean_0_and_variance_1_and_only_the_students_h
     f_s = draw(2, 3, 8, 8, seed=1).requires_grad_()
     logits = draw(2, 1, 4, 2, 2).requires_grad_()
     geom = OccupancyGeometry(torch.arange(32).view(2, 1, 4, 2, 2) % 16, torch.ones(2, 1, 4, 4))
-    bins = torch.tensor([[[[0, -1], [2, 3]]], [[[1, 1], [-1, -1]]]])
-    said = vcd(normal, f_s, torch.ones(2, 1, 8, 8), overridden_depth(logits, bins).detach(), logits.softmax(2), geom)
+    said = vcd(normal, f_s, torch.ones(2, 1, 8, 8), draw(2, 1, 4, 2, 2, seed=3).softmax(2), logits.softmax(2), geom)
     (said["traj"] + said["occ"]).backward()
     assert f_s.grad.abs().sum() > 0
     assert logits.grad.abs().sum() > 0
@@ -128,25 +126,6 @@ def test_a_coarser_mask_has_its_peaks_at_the_same_places():
     coarse = trajectory_mask([car(6.2, -3.3)], poses(Pose.identity()), GRID, stride=2)
     assert coarse.shape == (1, 1, 16, 32)
     assert tuple(place // 2 for place in peak(fine)) == peak(coarse)
-
-
-def test_an_expert_that_saw_nothing_is_a_camera_network():
-    logits = draw(2, 3, 8, 4, 5)
-    torch.testing.assert_close(overridden_depth(logits, torch.full((2, 3, 4, 5), -1)), logits.softmax(2))
-    bins = torch.randint(-1, 8, (2, 3, 4, 5), generator=torch.Generator().manual_seed(1))
-    depth = overridden_depth(logits, bins)
-    torch.testing.assert_close(depth.sum(2), torch.ones(2, 3, 4, 5))
-    hit = (bins >= 0)[:, :, None].expand_as(depth)
-    torch.testing.assert_close(depth[hit], one_hot_depth(bins, 8)[hit])
-
-
-def test_of_the_hits_between_three_and_seven_tenths_stay():
-    bins = np.arange(20_000, dtype=np.int16).reshape(2, 100, 100) % 40
-    shares = [(drop_hits(bins, np.random.default_rng(seed)) >= 0).mean() for seed in range(8)]
-    assert 0.28 < min(shares) < 0.45 < 0.55 < max(shares) < 0.72
-    first, again = (drop_hits(bins, np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    assert set(np.unique(first[first != bins])) == {-1}
 
 
 def ring_of_cameras(count: int = 3) -> list[Camera]:

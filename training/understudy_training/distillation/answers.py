@@ -19,6 +19,8 @@ Asked = Literal[
     "camera_map",
     "depth",
     "boxes",
+    "trajectory",
+    "occupancy",
 ]
 """What a term may look at besides heatmap, residuals and valid boxes; nothing else is computed or kept."""
 
@@ -48,6 +50,10 @@ class Answers:
         depth: `(B, N, D, h, w)` shares of the bins of depth in each cell of the pictures' features.
         boxes: `(B, N, 7)` the labels, of which `valid` says whether they count; a student's.
         labels: `(B, N)` int64, their classes; a student's.
+        camera_residual: `(B, C, h', w')` what a student's residual branch holds, if it has one, beside `camera_map`.
+        trajectory: `(B, 1, h, w)` Gaussians where labeled objects are and were; a student's.
+        occupancy: `(B, Z, h, w)` sum of the depth shares that fall into each voxel.
+        voxel_weight: `(B, Z, h, w)` Gaussians of the labeled boxes in 3D; a student's.
     """
 
     heatmap: Tensor
@@ -67,6 +73,10 @@ class Answers:
     depth: Tensor | None = None
     boxes: Tensor | None = None
     labels: Tensor | None = None
+    camera_residual: Tensor | None = None
+    trajectory: Tensor | None = None
+    occupancy: Tensor | None = None
+    voxel_weight: Tensor | None = None
 
     def to(self, device: torch.device) -> Answers:
         """The same answers on another device."""

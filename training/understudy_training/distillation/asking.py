@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from understudy.bundle.manifest import Grid
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.sampling import sample_boxes
+from understudy_training.distillation.vision_answers import vision_answers
 from understudy_training.losses import wide
 from understudy_training.models.detector import DetectorOutputs, EncoderInput
 from understudy_training.models.encoders import PillarsBatch
@@ -46,6 +47,7 @@ def answers_of(
     more = {f"{name}_map": dense for name, dense in maps.items() if f"{name}_map" in asked}
     more |= {f"{name}_attention": attention(dense) for name, dense in maps.items() if f"{name}_attention" in asked}
     more |= _of_cameras(outputs, asked)
+    more |= vision_answers(outputs, boxes, grid, asked, student=inputs is None)
     if "boxes" in asked and inputs is None:
         more |= {"boxes": boxes.geometry, "labels": boxes.labels}
     if "pillars" in asked:
@@ -57,7 +59,7 @@ def _of_cameras(outputs: DetectorOutputs, asked: Collection[Asked]) -> dict[str,
     """What the terms ask of the pictures' part; nothing of a detector without cameras."""
     if outputs.camera is None:
         return {}
-    found = {"camera_map": outputs.camera.bev, "depth": outputs.camera.shares}
+    found = {"camera_map": outputs.camera.visual, "depth": outputs.camera.shares}
     return {name: part for name, part in found.items() if name in asked}
 
 

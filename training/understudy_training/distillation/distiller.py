@@ -43,10 +43,15 @@ class DistillationConfig(Config):
         """Names of those that any term listens to, in the terms' order."""
         return tuple(dict.fromkeys(name for term in self.terms for name in (term.teacher, *term.others)))
 
+    @property
+    def past_frames(self) -> int:
+        """Earlier samples whose boxes any term looks at."""
+        return max(getattr(term, "past_frames", 0) for term in self.terms)
+
     def asked_of(self, teacher: str) -> tuple[Asked, ...]:
         """What the terms look at that listen to a teacher."""
         of = [term for term in self.terms if teacher in (term.teacher, *term.others)]
-        return tuple(sorted({asked for term in of for asked in term.asks}))
+        return tuple(sorted({asked for term in of for asked in term.asks_of(teacher)}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,9 @@ class Distiller(nn.Module):
         self.schedules = tuple(term.schedule for term in config.terms)
         self.listens_to = tuple((term.teacher, *term.others) for term in config.terms)
         widths = by_name(teacher)
-        self.terms = nn.ModuleList(term.build(widths[term.teacher], student) for term in config.terms)
+        self.terms = nn.ModuleList(
+            term.build(widths[term.teacher], student, *(widths[name] for name in term.others)) for term in config.terms
+        )
 
     def counts(self, teacher: Answers | Mapping[str, Answers], valid: Tensor, centres: Tensor) -> Tensor:
         """`(T,)` float32: what each term is divided by; needs no answer of the student's.

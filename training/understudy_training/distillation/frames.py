@@ -30,7 +30,8 @@ def load_frames(
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
     pictures = pictures or recipe.detector_config().pictures
-    frames = TrainingFrames(swept, recipe.data.lidar, reach_m, recipe.data.max_frames, pictures)
+    past = recipe.distillation.past_frames if recipe.distillation is not None else 0
+    frames = TrainingFrames(swept, recipe.data.lidar, reach_m, recipe.data.max_frames, pictures, past)
     frames.shards = shards_of(dataset, len(frames))
     if recipe.data.preload:
         frames.preload(track)

@@ -14,7 +14,10 @@ from understudy.lifting import depth_targets, lift_table, lifted_size
 from understudy.network_pictures import network_images
 from understudy_training.models.backbone import ConvBlock, stage_of
 from understudy_training.models.camera_config import CameraEncoder, ImageBackbone
+from understudy_training.models.frustum import Frustum
 from understudy_training.models.observed import Observed
+from understudy_training.models.residual_branch import BranchMaps, TwoBranches
+from understudy_training.models.true_depth import mean_depth_bins
 
 _MIDDLE_GRAY, _GRAY_SPREAD = 114.0, 58.0
 """Mean and spread of ImageNet's pixels, on the scale 0 to 255, over the three colors."""
@@ -30,6 +33,7 @@ class ImagesBatch:
         lift_pixels: `(B, S, V)` int32, rows of the batch's features `(B * N * h * w, C)`; one past them where none.
         lift_depths: `(B, S, V)` int32, rows of the batch's depths `(B * N * h * w * D,)`; one past them where none.
         depth_bins: `(B, N, h, w)` int16 bin of the nearest LiDAR point, -1 where there is none.
+        frustum: where the features look.
     """
 
     images: Tensor
@@ -37,6 +41,7 @@ class ImagesBatch:
     lift_pixels: Tensor
     lift_depths: Tensor
     depth_bins: Tensor
+    frustum: Frustum
 
     def to(self, device: torch.device | str) -> ImagesBatch:
         """The same batch on a device."""
@@ -55,13 +60,19 @@ class CameraMaps:
         features: `(B, N, C, h, w)` of each picture.
         depth: `(B, N, D, h, w)` logits over the bins of depth.
         shares: `(B, N, D, h, w)` what the features were weighted with: the softmax of the logits, or the true depth.
-        bev: `(B, C', H', W')` the lifted map behind its convolution.
+        bev: `(B, C', H', W')` the lifted map behind its convolution: what the backbone takes.
+        frustum: where the features look.
+        visual: the same as `bev`, or with a residual branch what the other one holds.
+        residual: what the residual branch holds, if there is one.
     """
 
     features: Tensor
     depth: Tensor
     shares: Tensor
     bev: Tensor
+    frustum: Frustum
+    visual: Tensor
+    residual: Tensor | None
 
 
 class ImageNet(nn.Module):
@@ -102,7 +113,12 @@ class CameraLift(nn.Module):
             ConvBlock(self.image.channels, self.image.channels),
             nn.Conv2d(self.image.channels, pictures.depth.count + config.feature_channels, 1),
         )
-        self.collapse = ConvBlock(len(pictures.heights_m) * config.feature_channels, config.channels)
+        self.lifted_channels = len(pictures.heights_m) * config.feature_channels
+        self.collapse = (
+            ConvBlock(self.lifted_channels, config.channels)
+            if config.residual_branch is None
+            else TwoBranches(config.residual_branch, self.lifted_channels, config.channels)
+        )
         self.channels = config.channels
 
     def collate(self, frames: Sequence[Observed]) -> ImagesBatch:
@@ -112,21 +128,23 @@ class CameraLift(nn.Module):
         cameras = [tuple(frame.cameras.values()) for frame in frames]
         tables = [lift_table(entry, pictures, self.grid) for entry in cameras]
         cells = pictures.num_cameras * pictures.feature_size[0] * pictures.feature_size[1]
-        bins = [depth_targets(frame.points, entry, pictures) for frame, entry in zip(frames, cameras, strict=True)]
+        true_depth = depth_targets if self.config.true_depth == "nearest" else mean_depth_bins
+        bins = [true_depth(frame.points, entry, pictures) for frame, entry in zip(frames, cameras, strict=True)]
         return ImagesBatch(
             images=torch.from_numpy(np.stack([images for images, _ in made])),
             camera_mask=torch.from_numpy(np.stack([mask for _, mask in made])),
             lift_pixels=_rows_of_batch([table.pixels for table in tables], cells),
             lift_depths=_rows_of_batch([table.depths for table in tables], cells * pictures.depth.count),
             depth_bins=torch.from_numpy(np.stack(bins)),
+            frustum=Frustum.of(cameras, pictures),
         )
 
     def forward(self, batch: ImagesBatch) -> CameraMaps:
         """The maps of a batch."""
         features, depth = self.pictured(batch.images)
         shares = self._shares(depth, batch.depth_bins) * batch.camera_mask[:, :, None, None, None].to(depth.dtype)
-        bev = self.lifted(features, shares, batch.lift_pixels, batch.lift_depths)
-        return CameraMaps(features, depth, shares, bev)
+        maps = self._collapsed(self._looked_up(features, shares, batch.lift_pixels, batch.lift_depths))
+        return CameraMaps(features, depth, shares, maps.fused, batch.frustum, maps.visual, maps.spatial)
 
     def map_from_images(self, images: Tensor, camera_mask: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
         """The `(1, C, H', W')` map of one frame's `(N, H, W, 3)` pictures: the form that is exported.
@@ -156,6 +174,14 @@ class CameraLift(nn.Module):
             pixels: `(B, S, V)` rows of the features.
             depths: `(B, S, V)` rows of the shares.
         """
+        return self._collapsed(self._looked_up(features, shares, pixels, depths)).fused
+
+    def _collapsed(self, looked_up: Tensor) -> BranchMaps:
+        maps = self.collapse(looked_up)
+        return maps if isinstance(maps, BranchMaps) else BranchMaps(maps, maps, None)
+
+    def _looked_up(self, features: Tensor, shares: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
+        """`(B, Z * C, H', W')`: of each height what the table finds; arguments as for `lifted`."""
         heights, (rows, columns) = len(self.config.pictures.heights_m), lifted_size(self.grid, self.config.pictures)
         by_pixel = features.permute(0, 1, 3, 4, 2).reshape(-1, features.shape[2])
         by_depth = shares.permute(0, 1, 3, 4, 2).reshape(-1)
@@ -163,9 +189,7 @@ class CameraLift(nn.Module):
         by_depth = torch.cat([by_depth, by_depth.new_zeros(1)])
         seen = _rows(by_pixel, pixels) * _rows(by_depth, depths)[..., None]
         summed = seen.unflatten(1, (heights, self.config.pictures.hits)).sum(2)
-        stacked = summed.permute(0, 1, 3, 2).reshape(pixels.shape[0], -1, rows, columns)
-        bev: Tensor = self.collapse(stacked)
-        return bev
+        return summed.permute(0, 1, 3, 2).reshape(pixels.shape[0], -1, rows, columns)
 
     def _shares(self, depth: Tensor, depth_bins: Tensor) -> Tensor:
         """`(B, N, D, h, w)` weights over depth, by what the network may know of it."""
@@ -173,12 +197,19 @@ class CameraLift(nn.Module):
         if self.config.depth == "predicted":
             return own
         hit = depth_bins >= 0
-        if self.config.depth == "expert" and self.training and self.config.kept_hits < 1:
-            hit = hit & (torch.rand(hit.shape, device=hit.device) < self.config.kept_hits)
+        if self.config.depth == "expert" and self.training:
+            hit = hit & _kept(hit, self.config.kept_range)
         true = one_hot_depth(torch.where(hit, depth_bins, -1), depth.shape[2]).to(own.dtype)
         if self.config.depth == "assistant":
             return true
         return torch.where(hit[:, :, None], true, own)
+
+
+def _kept(hit: Tensor, share: tuple[float, float]) -> Tensor:
+    """`(B, N, h, w)` bool: the hits that stay, of each frame a share drawn between two."""
+    low, high = share
+    by_frame = low + (high - low) * torch.rand(len(hit), 1, 1, 1, device=hit.device)
+    return torch.rand(hit.shape, device=hit.device) < by_frame
 
 
 def one_hot_depth(depth_bins: Tensor, num_bins: int) -> Tensor:

@@ -72,7 +72,7 @@ def _camera_macs(camera: CameraLift) -> int:
     """Of all pictures of a frame, and of the convolution over the lifted map."""
     pictures, (rows, columns) = camera.config.pictures, lifted_size(camera.grid, camera.config.pictures)
     images = torch.empty(1, pictures.num_cameras, pictures.height_px, pictures.width_px, 3, device="meta")
-    lifted = torch.empty(1, camera.collapse[0].in_channels, rows, columns, device="meta")
+    lifted = torch.empty(1, camera.lifted_channels, rows, columns, device="meta")
     return count_macs(_Pictured(camera), images) + count_macs(camera.collapse, lifted)
 
 

@@ -11,20 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from understudy.configuration import Config
 from understudy_training.models.backbone import ConvBlock
-
-
-class ResidualBranch(Config):
-    """How wide the second branch is; what is left out is as wide as the paper's."""
-
-    inner: int | None = Field(None, gt=0)
-    """Channels within the spatial alignment; the map's own unless told."""
-    hidden: int | None = Field(None, gt=0)
-    """Channels within the fusion; twice the map's unless told."""
+from understudy_training.models.camera_config import ResidualBranch
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +24,19 @@ class BranchMaps:
     Attributes:
         fused: what the backbone takes.
         visual: F_vis, like the camera assistant's map.
-        spatial: F_spa behind its alignment, like the residual.
+        spatial: F_spa behind its alignment, like the residual; None where there is one branch only.
     """
 
     fused: Tensor
     visual: Tensor
-    spatial: Tensor
+    spatial: Tensor | None
 
 
 class DilatedBlock(nn.Sequential):
-    """3x3 convolution with holes, batch normalization, ReLU."""
+    """3x3 convolution with holes, batch normalization, ReLU; in float32 on processors, whatever the precision.
+
+    oneDNN's bfloat16 gradient of such weights reads beyond its arrays (seen in PyTorch 2.13: NaN, and crashes).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, dilation: int) -> None:
         super().__init__(
@@ -51,6 +44,15 @@ class DilatedBlock(nn.Sequential):
             nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """`(B, C, H, W)`."""
+        if dense.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                wide: Tensor = super().forward(dense.float())
+            return wide
+        result: Tensor = super().forward(dense)
+        return result
 
 
 class AtrousGate(nn.Module):

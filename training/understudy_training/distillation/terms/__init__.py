@@ -17,10 +17,12 @@ from understudy_training.distillation.terms.dense_response import DenseResponseC
 from understudy_training.distillation.terms.fitnet import FitNetConfig
 from understudy_training.distillation.terms.logit_kd import LogitKDConfig
 from understudy_training.distillation.terms.masked_feature import MaskedFeatureConfig
+from understudy_training.distillation.terms.monotakd import MonoTAKDConfig
 from understudy_training.distillation.terms.pointdistiller import PointDistillerConfig
 from understudy_training.distillation.terms.rkd import RKDConfig
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths
 from understudy_training.distillation.terms.unidistill import FeatureConfig, RelationConfig, ResponseConfig
+from understudy_training.distillation.terms.vcd import VCDConfig
 from understudy_training.distillation.terms.xray import XRayBoxConfig, XRayEmbeddingConfig, XRayHeadConfig
 
 TermConfig = Annotated[
@@ -35,6 +37,8 @@ TermConfig = Annotated[
     | RKDConfig
     | CWDConfig
     | PointDistillerConfig
+    | MonoTAKDConfig
+    | VCDConfig
     | XRayHeadConfig
     | XRayEmbeddingConfig
     | XRayBoxConfig,
@@ -51,12 +55,14 @@ __all__ = [
     "LogitKDConfig",
     "Losses",
     "MaskedFeatureConfig",
+    "MonoTAKDConfig",
     "PointDistillerConfig",
     "RKDConfig",
     "RelationConfig",
     "ResponseConfig",
     "TermConfig",
     "TermSettings",
+    "VCDConfig",
     "Widths",
     "XRayBoxConfig",
     "XRayEmbeddingConfig",

@@ -55,7 +55,15 @@ class MonoTAKDConfig(TermSettings):
     @property
     def asks(self) -> tuple[Asked, ...]:
         """The map lifted from the pictures, and the LiDAR teacher's."""
-        return ("camera_map", "low_map" if self.level == "low" else "high_map")
+        return ("camera_map", self._teachers_map)
+
+    def asks_of(self, teacher: str) -> tuple[Asked, ...]:
+        """Of the assistant its own map, of the LiDAR teacher its."""
+        return ("camera_map",) if teacher == self.assistant else (self._teachers_map,)
+
+    @property
+    def _teachers_map(self) -> Asked:
+        return "low_map" if self.level == "low" else "high_map"
 
     @property
     def others(self) -> tuple[str, ...]:

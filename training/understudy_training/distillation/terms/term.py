@@ -47,6 +47,10 @@ class TermSettings(Config):
         """What the term looks at besides heatmap, residuals and valid boxes."""
         return ()
 
+    def asks_of(self, teacher: str) -> tuple[Asked, ...]:
+        """What it looks at of the teacher of that name, for a term that looks at other things of each."""
+        return self.asks
+
     @property
     def others(self) -> tuple[str, ...]:
         """Names of further teachers, for a term that looks at several: `forward` takes their answers last."""
