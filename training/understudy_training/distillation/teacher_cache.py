@@ -207,7 +207,9 @@ def _stack(stored: list[dict[str, Tensor]], num_boxes: int) -> Answers:
 def _batch(rows: list[Tensor], name: str, num_boxes: int) -> Tensor:
     if name in _BY_PILLAR:
         return pad_sequence(rows, batch_first=True, padding_value=_BY_PILLAR[name])
-    return torch.stack([_fit(row, num_boxes) for row in rows] if name in _BY_BOX else rows)
+    rows = [_fit(row, num_boxes) for row in rows] if name in _BY_BOX else rows
+    with torch.autocast("cpu", enabled=False):  # which knows no stacking of halves
+        return torch.stack(rows)
 
 
 def _fit(values: Tensor, num_boxes: int) -> Tensor:
