@@ -21,6 +21,8 @@ Window = Callable[[str], float | None]
 """How far from a frame in time, in seconds, an object of a class is gathered; None is the whole drive."""
 Identity = tuple[int, int]
 """Track and class of an object."""
+Run = tuple[int, int, int]
+"""Stamp of a frame, and the first row and the number of rows of what it shows of an object."""
 
 _AT_THE_FACE_M = 1e-3
 """A point this far outside of its box lies on the face but for rounding."""
@@ -74,12 +76,12 @@ class Gathered:
     """What all frames of a drive show of its objects.
 
     Attributes:
-        parts: by object, its runs of `points`: `(R, 3)` int64 stamp, first row and number of rows of each frame.
+        parts: by object, its runs of `points`: stamp, first row and number of rows for each frame.
         points: `(P, 4)` float32 in the objects' frames.
         ring: `(P,)` int16 beam of each point, 0 where unknown.
     """
 
-    parts: dict[Identity, NDArray[np.int64]]
+    parts: dict[Identity, list[Run]]
     points: NDArray[np.float32]
     ring: NDArray[np.int16]
 
@@ -144,7 +146,7 @@ def cut(frame: SeenFrame) -> SeenObjects:
 
 def gather(seen: Sequence[SeenObjects]) -> Gathered:
     """What several frames of a drive show, object by object."""
-    parts: dict[Identity, list[tuple[int, int, int]]] = {}
+    parts: dict[Identity, list[Run]] = {}
     begin = 0
     for frame in seen:
         for identity, size in zip(frame.identities, frame.sizes.tolist(), strict=True):
@@ -152,7 +154,7 @@ def gather(seen: Sequence[SeenObjects]) -> Gathered:
             begin += size
     rings = [np.zeros(len(frame.points), np.int16) if frame.ring is None else frame.ring for frame in seen]
     return Gathered(
-        {identity: np.array(runs, np.int64) for identity, runs in parts.items()},
+        parts,
         np.concatenate([np.zeros((0, 4), np.float32), *(frame.points for frame in seen)]),
         np.concatenate([np.zeros(0, np.int16), *rings]),
     )
@@ -172,20 +174,17 @@ def paste(frame: SeenFrame, gathered: Gathered, window: Window, cap: float | Non
         rng: as in `complete_frame`.
     """
     runs = [
-        _within(frame, row, gathered.parts.get(identity, np.zeros((0, 3), np.int64)), window)
+        _within(frame, row, gathered.parts.get(identity, []), window)
         for row, identity in enumerate(identities_of(frame.boxes, frame.name))
     ]
     chosen = [_others(of, frame.stamp_ns, cap, rng) for of in runs]
     rows = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
     source = np.concatenate([np.zeros(0, np.int64), *chosen])
-    ego_from_objects = _object_from_ego(frame).transpose(0, 2, 1)
-    boxes = frame.boxes.geometry.astype(np.float64)
-    placed = [_placed(gathered.points[part], boxes[row], ego_from_objects[row]) for row, part in enumerate(chosen)]
-    points = np.concatenate([np.zeros((0, 4), np.float32), *(part for part, _ in placed)])
-    fits = np.concatenate([np.zeros(0, bool), *(part for _, part in placed)])
+    points, fits = _placed(frame, gathered.points[source], rows)
     disputed = np.flatnonzero(touching(frame.boxes)[rows])
     fits[disputed] &= owners_of(frame.boxes, points[disputed]) == rows[disputed]
-    return Pasted(points[fits], gathered.ring[source[fits]], rows[fits])
+    kept = np.flatnonzero(fits)
+    return Pasted(points.take(kept, axis=0), gathered.ring.take(source.take(kept)), rows.take(kept))
 
 
 def owners_of(boxes: Boxes, points: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -252,9 +251,7 @@ def _object_from_ego(frame: SeenFrame) -> NDArray[np.float64]:
     headings = np.stack([np.cos(yaw_rad), np.sin(yaw_rad), np.zeros(len(yaw_rad))], axis=1)
     along, across, _ = (headings @ frame.world_from_ego.rotation.T).T
     upright_rad = np.arctan2(across, along)
-    cos, sin, none = np.cos(upright_rad), np.sin(upright_rad), np.zeros(len(yaw_rad))
-    object_from_world = np.stack([cos, sin, none, -sin, cos, none, none, none, none + 1], axis=1).reshape(-1, 3, 3)
-    rotations: NDArray[np.float64] = object_from_world @ frame.world_from_ego.rotation
+    rotations: NDArray[np.float64] = _turns(upright_rad).transpose(0, 2, 1) @ frame.world_from_ego.rotation
     return rotations
 
 
@@ -273,32 +270,57 @@ def _local(boxes: Boxes, points: NDArray[np.floating], rows: NDArray[np.int64]) 
 
 
 def _placed(
-    points: NDArray[np.float32], box: NDArray[np.float64], ego_from_object: NDArray[np.float64]
+    frame: SeenFrame, points: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """`(P, 4)` points of an object's frame in ego, inside the `(7,)` box whatever the rounding; which of them fit."""
-    ego_from_box, half_m = Pose.from_yaw(float(box[6])).rotation, box[3:6] / 2
-    local = points[:, :3] @ (ego_from_box.T @ ego_from_object).T
-    limit_m = np.maximum(half_m - _ROUNDING_M, 0.0)
-    clipped = np.clip(local, -limit_m, limit_m)
-    fits = np.asarray((np.abs(local - clipped) <= _AT_THE_FACE_M).all(axis=1), bool)
-    placed = points.copy()
-    placed[:, :3] = clipped @ ego_from_box.T + box[:3]
-    return placed, fits
+    """`(P, 4)` points of objects' frames in ego, inside their boxes whatever the rounding; which of them fit.
+
+    Args:
+        frame: its boxes.
+        points: in the frames of their objects, object after object.
+        rows: `(P,)` the box of each, ascending.
+    """
+    boxes = frame.boxes.geometry
+    ego_from_box = _turns(boxes[:, 6])
+    object_from_box = (_object_from_ego(frame) @ ego_from_box).astype(np.float32)
+    limits_m = np.maximum(boxes[:, 3:6] / 2 - np.float32(_ROUNDING_M), 0).take(rows, axis=0)
+    local = _turned_by(points, object_from_box, rows)
+    clipped = np.clip(local, -limits_m, limits_m)
+    fits = np.asarray(np.abs(local - clipped).max(axis=1, initial=0.0) <= _AT_THE_FACE_M, bool)
+    points[:, :3] = _turned_by(clipped, ego_from_box.transpose(0, 2, 1).astype(np.float32), rows)
+    points[:, :3] += boxes[:, :3].take(rows, axis=0)
+    return points, fits
 
 
-def _within(frame: SeenFrame, row: int, runs: NDArray[np.int64], window: Window) -> NDArray[np.int64]:
-    """The `(R, 3)` runs of an object that are near enough in time."""
+def _turned_by(
+    points: NDArray[np.float32], rotations: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """`(P, 3)`: rows of `(P, 3+)` points times the `(N, 3, 3)` rotation of their box; boxes ascend."""
+    turned = np.empty((len(points), 3), np.float32)
+    ends = np.cumsum(np.bincount(rows, minlength=len(rotations))).tolist()
+    for rotation, begin, end in zip(rotations, [0, *ends], ends, strict=False):
+        np.matmul(points[begin:end, :3], rotation, out=turned[begin:end])
+    return turned
+
+
+def _turns(yaw_rad: NDArray[np.floating]) -> NDArray[np.float64]:
+    """`(N, 3, 3)` rotations about z."""
+    cos, sin = np.cos(yaw_rad.astype(np.float64)), np.sin(yaw_rad.astype(np.float64))
+    none = np.zeros(len(cos))
+    return np.stack([cos, -sin, none, sin, cos, none, none, none, none + 1], axis=1).reshape(-1, 3, 3)
+
+
+def _within(frame: SeenFrame, row: int, runs: Sequence[Run], window: Window) -> list[Run]:
+    """The runs of an object that are near enough in time."""
     limit_s = window(frame.boxes.class_names[frame.boxes.labels[row]])
-    return runs if limit_s is None else runs[np.abs(runs[:, 0] - frame.stamp_ns) <= limit_s * 1e9]
+    return [run for run in runs if limit_s is None or abs(run[0] - frame.stamp_ns) <= limit_s * 1e9]
 
 
-def _others(runs: NDArray[np.int64], stamp_ns: int, cap: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
+def _others(runs: Sequence[Run], stamp_ns: int, cap: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows of an object's points in other frames: so many that with its own they are not above the cap."""
-    others = runs[runs[:, 0] != stamp_ns]
-    _, begins, sizes = others.T
-    rows: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)
+    spans = [(begin, size) for stamp, begin, size in runs if stamp != stamp_ns]
+    rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(begin, begin + size) for begin, size in spans)])
     if cap is None:
         return rows
-    own = int(runs[:, 2].sum()) - len(rows)
-    room = max(int(cap * runs[:, 2].max(initial=0)) - own, 0)
-    return rows if len(rows) <= room else np.sort(rng.choice(rows, room, replace=False))
+    own = sum(size for stamp, _, size in runs if stamp == stamp_ns)
+    room = max(int(cap * max((size for _, _, size in runs), default=0)) - own, 0)
+    return rows if len(rows) <= room else np.sort(rng.choice(rows, room, replace=False, shuffle=False))
