@@ -93,6 +93,25 @@ def surround_rig(
     return Rig(name="surround", sensors=sensors)
 
 
+def rig_for(contract: Contract) -> Rig:
+    """A vehicle with the LiDAR of `simple_rig` and level cameras around, as many and as large as a student takes."""
+    sensors: dict[str, Lidar | Camera] = dict(simple_rig().lidars)
+    pictures = contract.pictures
+    if pictures is not None:
+        names = pictures.cameras or tuple(f"camera_{number}" for number in range(pictures.num_cameras))
+        for number, name in enumerate(names):
+            sensors[name] = Camera(
+                ego_from_sensor=_mounted(2 * np.pi * number / len(names)),
+                width_px=pictures.width_px,
+                height_px=pictures.height_px,
+                fx_px=pictures.focal_px,
+                fy_px=pictures.focal_px,
+                cx_px=(pictures.width_px - 1) / 2,
+                cy_px=(pictures.height_px - 1) / 2,
+            )
+    return Rig(name="made up", sensors=sensors)
+
+
 def marked_pictures(
     rig: Rig, places_m: Sequence[tuple[float, float, float]], *, reach_px: int = 4, stamp_ns: int = 0
 ) -> dict[str, Image]:

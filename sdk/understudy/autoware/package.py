@@ -25,7 +25,7 @@ from understudy.autoware.table import readme
 from understudy.bundle.archives import write_archive
 from understudy.bundle.bundle import Bundle
 from understudy.bundle.manifest import Precision
-from understudy.errors import InputError
+from understudy.errors import BundleError, InputError
 
 METADATA_FILE = "deploy_metadata.yaml"
 _ML_PACKAGE = "ml_package.param.yaml"
@@ -66,8 +66,9 @@ def export_package(
     Raises:
         InputError: when the precision is uint8, a class or label is unknown, or the place is another folder or in the
             bundle.
-        BundleError: when the bundle has no such precision.
+        BundleError: when the bundle has no such precision, or the student looks at pictures.
     """
+    _refuse_pictures(bundle)
     precision = precision or ("int8" if "int8" in bundle.manifest.models else "fp32")
     if precision == "uint8":
         wanted = "fp32, fp16 or int8"
@@ -121,6 +122,16 @@ def _facts(bundle: Bundle, package: ModelPackage) -> dict[str, Any]:
 def _dump(path: Path, values: Mapping[str, Any]) -> None:
     text = yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None, width=100)
     path.write_text(text, encoding="utf-8")
+
+
+def _refuse_pictures(bundle: Bundle) -> None:
+    if bundle.manifest.pictures is not None:
+        raise BundleError(
+            f"{bundle.manifest.name} as an Autoware model package",
+            found=f"a student that looks at {bundle.manifest.pictures.num_cameras} pictures",
+            wanted="one that looks at a LiDAR alone, which this layout is for",
+            remedy="run the bundle in understudy's fusion_detector or camera_detector beside Autoware",
+        )
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -75,7 +75,14 @@ def _student(bundle: Path | None, contents: Contents) -> Iterator[Pipeline]:
     with tempfile.TemporaryDirectory() as folder:
         path = bundle or _tiny(Path(folder))
         with open_pipeline(path, contents.rig, lidar=contents.lidar) as student:
+            _refuse_no_lidar(student)
             yield student
+
+
+def _refuse_no_lidar(student: Pipeline) -> None:
+    if not student.lidar:
+        found, wanted = "a student that looks at pictures alone", "one with a LiDAR, which makes the scenarios' sets"
+        raise InputError(f"--bundle: {student.contract.name}", found=found, wanted=wanted)
 
 
 def _tiny(folder: Path) -> Path:

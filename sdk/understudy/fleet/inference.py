@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from understudy.bundle.manifest import Contract
 from understudy.closing import Closing
 from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
@@ -124,6 +125,7 @@ class Annotator(Closing):
         from understudy.bags.reader import BagReader
         from understudy.messages.clouds import cloud_from_message
 
+        _refuse_pictures(self._contract, source)
         result, pipeline = UnitResult(self.class_names), self._pipeline_of(source)
         needed = self._contract.input.uses_intensity
         with BagReader(Path(source.path)) as reader:
@@ -147,7 +149,7 @@ class Annotator(Closing):
         assert isinstance(reader, BagReader)
         if source.name in self._checked:
             return
-        refuse_other_frame_id(reader, source.topic, pipeline)
+        refuse_other_frame_id(reader, source.topic, pipeline.rig, pipeline.lidar)
         if self._plan.settings.check_transforms:
             refuse_other_mounting(reader, pipeline.rig, (pipeline.lidar,))
         self._checked.add(source.name)
@@ -186,3 +188,13 @@ class Annotator(Closing):
         if source.kind == "dataset":
             opened = open_dataset(Path(source.path), self._plan.settings.split)
             self._datasets[source.name] = with_sweeps(opened, self._contract.sweeps, self._plan.settings.lidar)
+
+
+def _refuse_pictures(contract: Contract, source: Source) -> None:
+    if contract.pictures is not None:
+        raise InputError(
+            f"bag {source.path} for {contract.name}",
+            found="clouds alone, which are all that is read of a bag here",
+            wanted=f"a network without pictures; this one takes {contract.pictures.num_cameras}",
+            remedy="understudy replay matches pictures to sweeps, or annotate a data set that has them",
+        )

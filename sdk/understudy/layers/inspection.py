@@ -15,7 +15,7 @@ from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import with_sweeps
 from understudy.engines.onnxruntime_engine import OnnxRuntimeEngine
 from understudy.errors import InputError
-from understudy.frame import Frame, PointCloud
+from understudy.frame import Frame
 from understudy.layers.graph import read_graph
 from understudy.layers.measuring import Feeds, ProfilePlan, profile_engines, profile_files
 from understudy.layers.report import REFERENCE, LayerReport, Measured, layer_rows, place, total
@@ -24,7 +24,7 @@ from understudy.layers.this_cpu import measure_peak
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 from understudy.rig import Rig
-from understudy.testing import frame_of, road_cloud, simple_rig
+from understudy.testing import noise_pictures, rig_for, road_cloud
 
 NUM_MADE_UP_POINTS = 115_000
 
@@ -35,8 +35,8 @@ class Scene:
 
     Attributes:
         name: for the record.
-        rig: whose LiDAR saw it.
-        frame: with the cloud.
+        rig: whose sensors saw it.
+        frame: with what they saw.
         lidar: which LiDAR; None where there is one.
     """
 
@@ -46,23 +46,23 @@ class Scene:
     lidar: str | None = None
 
     @property
-    def cloud(self) -> PointCloud:
-        """What the student's LiDAR saw; only of a frame that has it."""
-        return self.frame.clouds[self.rig.lidar(self.lidar)[0]]
+    def num_points(self) -> int:
+        """In the cloud of the student's LiDAR; 0 of a frame without one."""
+        clouds = self.frame.clouds
+        return len(clouds[self.rig.lidar(self.lidar)[0]]) if clouds else 0
 
 
 def made_up_scene(contract: Contract) -> Scene:
-    """Points spread over the student's grid, half of them on forty objects; always the same ones."""
+    """What the student looks at, always the same: points, half of them on forty objects, and pictures of noise."""
     rng = np.random.default_rng(0)
     (x_low, x_high), (y_low, y_high) = contract.grid.x_range_m, contract.grid.y_range_m
     places = [(float(x), float(y)) for x, y in rng.uniform((x_low, y_low), (x_high, y_high), (40, 2))]
-    cloud = road_cloud(
-        rng,
-        min(NUM_MADE_UP_POINTS, contract.input.max_points),
-        objects_m=places,
-        reach_m=max(abs(value) for value in (x_low, x_high, y_low, y_high)),
-    )
-    return Scene("made-up cloud", simple_rig(), frame_of(cloud))
+    reach_m = max(abs(value) for value in (x_low, x_high, y_low, y_high))
+    num_points = min(NUM_MADE_UP_POINTS, contract.input.max_points)
+    clouds = {"lidar": road_cloud(rng, num_points, objects_m=places, reach_m=reach_m)} if contract.sees_points else {}
+    rig = rig_for(contract)
+    parts = ["cloud"] * contract.sees_points + ["pictures"] * (contract.pictures is not None)
+    return Scene(f"made-up {' and '.join(parts)}", rig, Frame(0, clouds, noise_pictures(rig, rng)))
 
 
 def recorded_scene(contract: Contract, data: Path, split: str, lidar: str | None) -> Scene:
@@ -133,7 +133,7 @@ def _report(
         bundle=bundle.fingerprint,
         engine=f"{plan.runtime}, {plan.threads} thread{'s' * (plan.threads > 1)}",
         data=scene.name,
-        num_points=len(scene.cloud),
+        num_points=scene.num_points if bundle.manifest.sees_points else 0,
         num_runs=plan.num_runs,
         statistic="mean" if is_mean else "least",
         layers=rows,

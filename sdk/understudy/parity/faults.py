@@ -260,6 +260,8 @@ def _wrong_intensity_scale(stage: Stage, harm: bool) -> None:
 
 
 def _driven(stage: Stage, sweep: Callable[[PointCloud], PointCloud]) -> None:
+    if not stage.contract.sees_points:
+        raise InputError("student", found="it looks at no cloud", wanted="one that does")
     stage.vehicle = Vehicle(stage.vehicle.rig, sweep)
 
 

@@ -16,10 +16,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from understudy.boxes import Boxes
+from understudy.bundle.manifest import Contract
 from understudy.datasets.dataset import Sample
+from understudy.datasets.image_files import ImageFiles
 from understudy.engines.opening import OpenedModel
 from understudy.errors import FrameError
-from understudy.frame import Frame, PointCloud
+from understudy.frame import Frame, Image, PointCloud
+from understudy.network_pictures import chosen_cameras
 from understudy.pipeline import Pipeline
 from understudy.rig import Rig
 
@@ -108,11 +111,11 @@ def _replay_bag(
     from understudy.replay.player import replay_bag
     from understudy.rig import read_rig
 
-    name, _ = numbered[0][1].rig.lidar(lidar)
-    stamped = _Stamped([_sent(sample, name, stamp_ns, vehicle) for stamp_ns, sample in numbered])
-    recording = record_bag(stamped, folder / "bag", images=False)
+    name, cameras = _sensors_of(opened.contract, numbered[0][1].rig, lidar)
+    stamped = _Stamped([_sent(sample, name, cameras, stamp_ns, vehicle) for stamp_ns, sample in numbered])
+    recording = record_bag(stamped, folder / "bag", images=bool(cameras))
     rig = vehicle.rig(read_rig(recording.rig))
-    pipeline = _Watched(opened.contract, opened.engine, rig, lidar=name, sweeps=opened.contract.sweeps)
+    pipeline = _Watched(opened.contract, opened.engine, rig, lidar=name or None, sweeps=opened.contract.sweeps)
     pipeline.fed = fed
     summary = replay_bag(recording.bag, pipeline, folder / "results", ReplayOptions())
     reasons += summary.reasons
@@ -135,11 +138,27 @@ class _Stamped:
         return self._samples[index]
 
 
-def _sent(sample: Sample, lidar: str, stamp_ns: int, vehicle: Vehicle) -> Sample:
-    """The sample as the vehicle's driver sends it: one LiDAR, stamped anew."""
-    cloud = vehicle.sweep(replace(sample.frame.clouds[lidar], stamp_ns=stamp_ns))
-    frame = Frame(stamp_ns, clouds={lidar: cloud})
+def _sensors_of(contract: Contract, rig: Rig, lidar: str | None) -> tuple[str, tuple[str, ...]]:
+    """What a student looks at: its LiDAR's name, empty where it needs none, and its cameras'."""
+    name = rig.lidar(lidar)[0] if contract.sees_points else ""
+    return name, () if contract.pictures is None else chosen_cameras(rig, contract.pictures)
+
+
+def _sent(sample: Sample, lidar: str, cameras: tuple[str, ...], stamp_ns: int, vehicle: Vehicle) -> Sample:
+    """The sample as the vehicle's drivers send it: one LiDAR and the student's cameras, stamped anew as one instant."""
+    clouds = {lidar: vehicle.sweep(replace(sample.frame.clouds[lidar], stamp_ns=stamp_ns))} if lidar else {}
+    sensors = sample.rig.sensors
+    instant_ns = stamp_ns + sensors[lidar or cameras[0]].time_offset_ns
+    stamps_ns = {name: instant_ns - sensors[name].time_offset_ns for name in cameras if name in sample.frame.images}
+    frame = Frame(stamp_ns, clouds, _stamped_pictures(sample.frame.images, stamps_ns))
     return Sample(sample.key, frame, sample.rig, boxes=None, segments={})
+
+
+def _stamped_pictures(images: Mapping[str, Image], stamps_ns: Mapping[str, int]) -> Mapping[str, Image]:
+    """Some of the pictures under other stamps, still files where they are: a bag takes those byte for byte."""
+    if isinstance(images, ImageFiles):
+        return ImageFiles({name: replace(images.file(name), stamp_ns=stamp_ns) for name, stamp_ns in stamps_ns.items()})
+    return {name: replace(images[name], stamp_ns=stamp_ns) for name, stamp_ns in stamps_ns.items()}
 
 
 def _published(results: Path, class_names: tuple[str, ...]) -> dict[int, Boxes]:

@@ -81,7 +81,8 @@ class _Harness:
         self.first = self._first.name
         self.reference: Climbed = run_rung(self._first, frames)
         samples = frames.samples(bundle.manifest, "counting points")
-        self._num_points = min(len(cloud) for sample in samples for cloud in sample.frame.clouds.values())
+        sizes = (len(cloud) for sample in samples for cloud in sample.frame.clouds.values())
+        self._num_points = min(sizes, default=0)
 
     def outcome(self, fault: Fault) -> Outcome:
         expected = f"{fault.rung} refused" if fault.refusal else fault.rung

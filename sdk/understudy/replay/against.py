@@ -90,7 +90,7 @@ class Against:
 
     Args:
         pipeline: the student that is replayed.
-        other: the one it is compared with; the same rig and LiDAR.
+        other: the one it is compared with; the same rig, and the same LiDAR where both look at one.
         tolerance: what counts as the same box, and how many have to be.
 
     Raises:
@@ -102,7 +102,7 @@ class Against:
         if other.contract.class_names != pipeline.contract.class_names:
             found, wanted = (", ".join(one.contract.class_names) for one in (other, pipeline))
             raise EngineError("--against: classes", found=found, wanted=wanted)
-        if other.lidar != pipeline.lidar:
+        if other.lidar and pipeline.lidar and other.lidar != pipeline.lidar:
             raise GeometryError("--against: LiDAR", found=other.lidar, wanted=pipeline.lidar)
         if other.contract.sweeps != pipeline.contract.sweeps:
             needed = f"{pipeline.contract.sweeps}, for both see the same clouds"

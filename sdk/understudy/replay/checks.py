@@ -11,8 +11,7 @@ from understudy.errors import BagError, FrameError, GeometryError
 from understudy.messages.frame_tree import FrameTree
 from understudy.messages.headers import BASE_FRAME, is_other_frame
 from understudy.messages.rig_comparison import FARTHEST_DEG, FARTHEST_M, mounting_difference
-from understudy.pipeline import Pipeline
-from understudy.rig import Rig
+from understudy.rig import Lidar, Rig
 from understudy.topics import STATIC_TRANSFORMS_TOPIC
 
 
@@ -29,16 +28,18 @@ def refuse_own_bag(bag: Path, out: Path) -> None:
         )
 
 
-def refuse_other_frame_id(reader: BagReader, topic: str, pipeline: Pipeline) -> None:
-    """Raises GeometryError when the first readable cloud carries another frame id than the rig's LiDAR."""
-    wanted = pipeline.rig.lidars[pipeline.lidar].frame_id
+def refuse_other_frame_id(reader: BagReader, topic: str, rig: Rig, name: str) -> None:
+    """Raises GeometryError when the first readable message carries another frame id than the rig's sensor."""
+    sensor = rig.sensors[name]
+    wanted = sensor.frame_id
     found = _first_frame_id(reader, topic) if wanted else None
     if found and is_other_frame(found, wanted):
+        is_lidar = isinstance(sensor, Lidar)
         raise GeometryError(
             f"bag {reader.path}: frame_id on {topic}",
             found=found,
-            wanted=f"{wanted} (LiDAR {pipeline.lidar} of rig {pipeline.rig.name})",
-            remedy="choose the right --topic, --lidar or --rig",
+            wanted=f"{wanted} ({'LiDAR' if is_lidar else 'camera'} {name} of rig {rig.name})",
+            remedy=f"choose the right {'--topic, --lidar' if is_lidar else '--camera'} or --rig",
         )
 
 

@@ -71,15 +71,15 @@ class Feed:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Why messages were rejected and how many for each reason, those of the LiDAR first."""
+        """Why messages were rejected and how many for each reason, those of the pivot first."""
         found: Counter[str] = Counter()
         for reasons in self._intake.reasons.values():
             found.update(reasons.counts)
         return dict(found)
 
     def first_error(self) -> UnderstudyError | None:
-        """Why the first sweep was rejected, if one was."""
-        reason = next(iter(self._intake.reasons[self._sources.lidar].counts), None)
+        """Why the first message of the pivot was rejected, if one was."""
+        reason = next(iter(self._intake.reasons[self._sources.pivot].counts), None)
         return None if reason is None else self._kinds.get(reason, FrameError)(reason)
 
     def _decoded(self, message: BagMessage) -> Any:

@@ -88,7 +88,8 @@ class Scoring:
             raise BagError(f"bag {self._bag}: {self._topic}", found=found, wanted="labels with their sweeps' stamps")
         contract = self._pipeline.contract
         dataset = _LabeledFrames(self._bag, self._pipeline.rig, {stamp: self._labels[stamp] for stamp in self._found})
-        settings = EvaluationSettings().model_copy(update={"grid": contract.grid})
+        pictures = None if contract.sees_points else contract.pictures
+        settings = EvaluationSettings().model_copy(update={"grid": contract.grid, "pictures": pictures})
         evaluation = evaluate(
             lambda rig: lambda frame: self._found[frame.stamp_ns], dataset, settings, subject=contract.name
         )

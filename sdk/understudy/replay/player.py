@@ -82,10 +82,10 @@ def replay_bag(
     refuse_own_bag(bag, out)
     refuse_occupied(out, options.overwrite)
     with BagReader(bag, salvage=options.salvage) as reader:
-        sources = find_sources(reader, pipeline, options)
-        refuse_other_frame_id(reader, sources.points, pipeline)
+        sources = find_sources(reader, [pipeline, *([against.pipeline] if against else [])], options)
+        refuse_other_frame_id(reader, sources.topic, pipeline.rig, sources.pivot)
         if options.check_transforms:
-            refuse_other_mounting(reader, pipeline.rig, (sources.lidar, *sources.cameras.values()))
+            refuse_other_mounting(reader, pipeline.rig, (sources.pivot, *sources.cameras.values()))
         if scoring is not None:
             scoring.read_labels(reader, options)
         with _Run(reader, sources, pipeline, out, options, against, scoring, sleep) as run:
@@ -257,15 +257,16 @@ class _Run:
     def _refuse_if_nothing_was_used(self, damage: str | None) -> None:
         if self._log_times_ns:
             return
-        read, what = self._feed.reads[self._sources.points], f"bag {self._reader.path}: {self._sources.points}"
+        read, what = self._feed.reads[self._sources.topic], f"bag {self._reader.path}: {self._sources.topic}"
+        sets = "pictures" if self._sources.pivot in self._pipeline.rig.cameras else "sweeps"
         if damage is not None:
             raise BagError(damage)
         if read == 0:
-            raise BagError(what, found="no sweeps", wanted="at least one", remedy="check --start and --end")
+            raise BagError(what, found=f"no {sets}", wanted="at least one", remedy="check --start and --end")
         first = self._feed.first_error()
         if first is None:
-            raise BagError(what, found=f"{read} sweeps, none with the cameras that are required", wanted="one with")
-        raise type(first)(f"none of {read} sweeps could be used; the first: {first}")
+            raise BagError(what, found=f"{read} {sets}, none with the cameras that are required", wanted="one with")
+        raise type(first)(f"none of {read} {sets} could be used; the first: {first}")
 
     def _summary(self, wall_s: float, damage: str | None) -> ReplaySummary:
         rig = self._pipeline.rig
@@ -286,13 +287,14 @@ class _Run:
             damage=damage,
             lost=self._lost(),
             digest=self._digest.hex,
+            masked=self._sources.absent,
         )
 
 
 def _intake(sources: Sources, pipeline: Pipeline, options: ReplayOptions, against: Against | None) -> Intake:
     contracts = [pipeline.contract, *([against.pipeline.contract] if against else [])]
     wanted = StreamOptions(
-        pivot=sources.lidar,
+        pivot=sources.pivot,
         cameras=tuple(sources.cameras.values()),
         policy=options.policy,
         rule=options.rule,

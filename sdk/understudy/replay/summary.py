@@ -86,6 +86,7 @@ class ReplaySummary:
         damage: what ended the bag before its end, if anything did.
         lost: by topic, messages that the bag's own metadata speak of and that damage took; None when nobody knows.
         digest: `detections_digest` of the output.
+        masked: cameras of the student that the bag has no pictures of.
     """
 
     bag: str
@@ -104,6 +105,7 @@ class ReplaySummary:
     damage: str | None
     lost: dict[str, int] | None
     digest: str
+    masked: tuple[str, ...] = ()
 
     @property
     def frames_per_s(self) -> float:
@@ -131,6 +133,8 @@ class ReplaySummary:
         read, ended = (sum(counts[name] for counts in self.topics.values()) for name in ("read", "ended"))
         yield f"read {read} = used + stale + duplicate + disorder + unmatched + rejected {ended}"
         yield from self._lost_lines()
+        if self.masked:
+            yield _shortened(f"masked, for the bag has no pictures of them: {', '.join(self.masked)}", _WIDTH)
         pace = "as fast as possible" if self.rate == 0 else f"paced at {self.rate:g}x"
         speed = f"{self.frames_per_s:.1f} frames/s" + (
             f", {self.real_time_factor:.1f}x real time" if self.span_s else ""

@@ -193,6 +193,10 @@ def _annotator(job: Job, sources: Sources) -> Iterator[Annotator | None]:
         return
     model = open_model(job.teacher, threads=job.threads)
     with model.engine:
+        if model.contract.pictures is not None:
+            found, wanted = "a network that looks at pictures", "one that looks at a LiDAR alone"
+            remedy = "drives from bags hold no pictures"
+            raise InputError(f"--teacher {job.teacher}", found=found, wanted=wanted, remedy=remedy)
         contract = at_score_threshold(model.contract, job.rules.detected_score)
         if contract.sweeps not in {1, job.settings.sweeps}:
             wanted = f"{contract.sweeps}, as {contract.name} was trained with"
