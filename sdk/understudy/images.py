@@ -72,8 +72,8 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 90) -> bytes:
     return stream.getvalue()
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """`(H, W, 3)` RGB or `(H, W)` single-channel uint8 as PNG.
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """`(H, W, 3)` uint8 RGB, or `(H, W)` of a single channel of uint8 or uint16, as PNG.
 
     Raises:
         UnderstudyError: when Pillow is not installed.
