@@ -19,6 +19,8 @@ from understudy_training.label_free.classes import (
     picture_iou,
 )
 from understudy_training.label_free.cues import CuesFromFile, PictureBoxes, PictureCues
+from understudy_training.label_free.ground import GroundRules, find_ground
+from understudy_training.label_free.passes import points_in_ego
 from understudy_training.label_free.picture_boxes import GrowingRules, lifted_boxes, segment_behind
 from understudy_training.label_free.synthetic_cues import SurrogateSettings, projected, synthetic_cues
 from understudy_training.testing import MadeUpDataset
@@ -217,3 +219,26 @@ def test_boxes_that_nobody_named_go_by_their_size_or_stay_unknown():
 def test_overlap_of_upright_boxes():
     a = np.array([[0.0, 0, 2, 2]])
     np.testing.assert_allclose(picture_iou(a, np.array([[1.0, 0, 3, 2], [5, 5, 6, 6], [0, 0, 2, 2]])), [[1 / 3, 0, 1]])
+
+
+@pytest.mark.data
+def test_real_objects_are_lifted_from_their_2d_boxes(data_root):
+    """KITTI, with the labels' projections for 2D boxes: 19 of the 28 lifted boxes overlap their label by a quarter."""
+    dataset = open_dataset(data_root / "kitti" / "object", "all")
+    num_objects = num_found = 0
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        if sample.boxes is None:
+            continue
+        (camera, *_) = sample.rig.cameras.values()
+        points = points_in_ego(sample, None)
+        above_m = find_ground(points, np.random.default_rng(0), GroundRules()).above(points)
+        corners, shown = projected(sample.boxes, camera)
+        rows = np.flatnonzero(shown & (sample.boxes.contains(points).sum(axis=1) >= 10))
+        cues = PictureBoxes(corners[rows], ("object",) * len(rows), np.ones(len(rows)))
+        lifted = lifted_boxes(cues, camera, points, above_m > 0.2, above_m, GrowingRules())
+        overlaps = bev_iou(lifted.boxes, sample.boxes.geometry[rows[lifted.cues]])
+        num_objects += len(rows)
+        num_found += int((np.diag(overlaps) >= 0.25).sum())
+    assert num_objects >= 20
+    assert num_found >= 0.6 * num_objects

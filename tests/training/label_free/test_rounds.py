@@ -220,6 +220,9 @@ def test_shipped_recipes_are_whole():
         read_label_free_recipe("nothing")
 
 
+PICTURES = {"num_cameras": 1, "width_px": 160, "height_px": 96, "focal_px": 100.0}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -227,6 +230,10 @@ def test_shipped_recipes_are_whole():
         ({"student": {"data": {"min_points": 0}}}, "min_points: at least 1"),
         ({"student": {"detector": {"class_names": ["object", "car"]}}}, "alone, or the classes of the 2D cues"),
         ({"student": {"data": {"sweeps": 3}}}, "one sweep in a cloud"),
+        (
+            {"student": {"detector": {"sensors": "camera", "pictures": PICTURES}}},
+            "resample: false for a student of pictures",
+        ),
     ],
 )
 def test_recipes_that_contradict_themselves_are_refused(change, message):

@@ -80,6 +80,10 @@ class LabelFreeRecipe(Config):
             raise ValueError("student.data.min_points: at least 1, as dropped boxes are marked by holding no points")
         if self.student.data.sweeps > 1 or self.student.distillation is not None:
             raise ValueError("student: one sweep in a cloud, and no distillation")
+        if self.self_training.resample and self.student.detector_config().pictures is not None:
+            raise ValueError(
+                "self_training.resample: false for a student that sees pictures, into which nothing is put"
+            )
         averaging = self.self_training.averaging
         if averaging is not None and averaging.start_round >= self.self_training.rounds:
             raise ValueError(f"self_training.averaging.start_round: below {self.self_training.rounds}, the rounds")
