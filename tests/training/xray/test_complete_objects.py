@@ -9,6 +9,7 @@ import pytest
 
 from tests.training.xray.drives import MovingDataset
 from understudy.datasets.dataset import Place, Sample
+from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
 from understudy_training.testing import MadeUpDataset
@@ -137,3 +138,21 @@ def test_what_cannot_be_gathered_is_refused(dataset, message):
     with pytest.raises(InputError, match=message) as caught:
         with_complete_objects(dataset, CompleteObjects())[0]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["pandaset/002", "argoverse2"])
+def test_real_drives(data_root, folder):
+    """Own points stay, what is pasted lies in its box, and boxes hold more."""
+    raw = open_dataset(data_root / folder)
+    whole = ObjectComplete(raw, CompleteObjects())
+    own, complete = raw[1], whole[1]
+    name, sensor = own.rig.lidar(None)
+    before, after = own.frame.clouds[name], complete.frame.clouds[name]
+    assert after.points[: len(before)].tobytes() == before.points.tobytes()
+    pasted = sensor.ego_from_sensor.pose().apply(after.points[len(before) :, :3])
+    assert len(pasted) > 1000
+    assert complete.boxes.contains(pasted).any(axis=0).all()
+    added = complete.boxes.num_points - own.boxes.num_points
+    assert added.sum() == len(pasted)
+    assert (added >= 0).all()
