@@ -68,13 +68,22 @@ def test_a_preset_makes_the_study_smaller(tmp_path, scenes):
 
 
 def test_recipes_that_would_make_an_unfair_comparison_are_refused(tmp_path, scenes):
-    taught = {"distillation": {"terms": [{"kind": "fitnet"}]}}
-    with pytest.raises(RecipeError, match="the methods say how it is taught"):
-        plan_of(tmp_path / "a", scenes, student=taught)
-    write_study(tmp_path / "b")
-    (tmp_path / "b" / "own.yaml").write_text(yaml.safe_dump(recipe("own", schedule={"epochs": 3})))
+    write_study(tmp_path)
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe("own", schedule={"epochs": 3})))
     with pytest.raises(RecipeError, match="only the teaching may differ"):
-        plan_of(tmp_path / "b", scenes, methods=[{"label": "longer", "recipes": {"small": "own.yaml"}}])
+        plan_of(tmp_path, scenes, methods=[{"label": "longer", "recipes": {"small": "own.yaml"}}])
+
+
+def test_a_method_may_bring_its_own_recipe(tmp_path, scenes):
+    write_study(tmp_path)
+    taught = recipe("own", distillation={"terms": [{"kind": "fitnet"}]}, data={"batch_size": 2, "min_points": 1})
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(taught))
+    plan = plan_of(tmp_path, scenes, methods=[{"label": "own", "recipes": {"small": "own.yaml"}}])
+    own = next(job for job in plan.jobs if job.label == "own")
+    assert own.teachers == {"teacher": "big"}
+    assert own.recipe.data.min_points == 1
+    control = next(job for job in plan.jobs if job.label == "control")
+    assert (control.recipe.distillation, control.recipe.data.min_points) == (None, 3)
 
 
 def test_data_sets_that_are_missing_are_named(tmp_path, scenes):

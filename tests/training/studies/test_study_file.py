@@ -14,7 +14,7 @@ def test_a_study_is_read_with_its_methods(tmp_path):
     study = read(tmp_path, methods=[DENSE, FITNET], reference="dense")
     assert [method.label for method in study.methods] == ["dense", "fitnet"]
     assert study.first_teacher == "big"
-    assert study.teachers_of(study.methods[0]) == {"teacher": "big"}
+    assert study.teachers_of(study.methods[0], study.methods[0].distillation) == {"teacher": "big"}
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,15 @@ def test_terms_may_listen_to_several_teachers(tmp_path):
     method = {"label": "two", "distillation": {"terms": terms}}
     teachers = {"big": {"recipe": "teacher.yaml"}, "assistant": {"recipe": "teacher.yaml", "seed": 1}}
     study = read(tmp_path, methods=[method], teachers=teachers)
-    assert study.teachers_of(study.methods[0]) == {"teacher": "big", "assistant": "assistant"}
-    with pytest.raises(RecipeError, match="assistant is not among big"):
-        read(tmp_path, methods=[method])
+    assert study.teachers_of(study.methods[0], study.methods[0].distillation) == {
+        "teacher": "big",
+        "assistant": "assistant",
+    }
+    lacking = read(tmp_path, methods=[method])
+    with pytest.raises(RecipeError, match="method two: teachers: found assistant, wanted among big"):
+        lacking.teachers_of(lacking.methods[0], lacking.methods[0].distillation)
     renamed = read(tmp_path, methods=[method | {"others": {"assistant": "big"}}])
-    assert renamed.teachers_of(renamed.methods[0])["assistant"] == "big"
+    assert renamed.teachers_of(renamed.methods[0], renamed.methods[0].distillation)["assistant"] == "big"
 
 
 def test_presets_change_seeds_and_are_known_by_name(tmp_path):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,20 +12,22 @@ import torch
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import with_sweeps
 from understudy.errors import InputError
-from understudy.evaluation import Evaluation, evaluate_model, read_evaluation
+from understudy.evaluation import Evaluation, EvaluationSettings, evaluate_model, read_evaluation
+from understudy.metrics.average_precision import MetricSettings
 from understudy.progress import Track, silent
 from understudy_training.checkpoint import WEIGHTS, read_record, refuse_to_replace
 from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teacher_cache import CachedTeacher
-from understudy_training.distillation.teacher_evaluation import evaluate_foreign
+from understudy_training.distillation.teacher_evaluation import evaluate_as_asked, needs_true_depth
 from understudy_training.distillation.teaching import make_teachings, refuse_unless_comparable
 from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.fitting import FitOptions, fit, use_threads
 from understudy_training.ledger import Ledger, Role, facts_of_run
 from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
+from understudy_training.processes import results_of
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
@@ -57,6 +54,7 @@ class StudyPaths:
     split: str | None = "train"
     eval_split: str | None = "val"
     others: Mapping[str, Path] = field(default_factory=dict)
+    eval_data: Path | None = None
 
     @property
     def teachers(self) -> dict[str, Path]:
@@ -76,6 +74,7 @@ class StudyOptions:
         bars: draw progress bars of single runs.
         checkpoint_every: checkpoints within epochs, for each run.
         resume: leave finished runs as they are, and go on with interrupted ones.
+        metric: ranges and overlaps of the evaluations; None is the usual.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -85,6 +84,7 @@ class StudyOptions:
     bars: bool = False
     checkpoint_every: Interval | None = None
     resume: bool = False
+    metric: MetricSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def carry_out(job: Job, say: Callable[[str], None] = lambda line: None) -> Job:
     options = FitOptions(job.seed, resume=resume, bars=job.options.bars, checkpoint_every=job.options.checkpoint_every)
     fit(job.recipe, frames, job.folder, options, teaching=teaching, say=say)
     unfinished = job.folder / f"unfinished-{EVALUATION}"
-    evaluate_run(job.folder, job.recipe, job.paths).write(unfinished)
+    evaluate_run(job.folder, job.recipe, job.paths, metric=job.options.metric).write(unfinished)
     unfinished.replace(job.folder / EVALUATION)
     return job
 
@@ -214,20 +214,23 @@ def refuse_unheard(recipe: Recipe, paths: StudyPaths) -> None:
 
 
 def evaluate_teacher(teacher: OpenedTeacher, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
-    """The teacher on the split that was held out: a run through the pipeline, a foreign one as it is asked."""
-    if not isinstance(teacher.network, ForeignTeacher):
+    """The teacher on the split that was held out: a run through the pipeline if one can run it, else as it is asked."""
+    if not isinstance(teacher.network, ForeignTeacher) and not needs_true_depth(teacher.network):
         return evaluate_run(paths.teacher, recipe, paths, track)
     dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
     swept, lidar = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar), recipe.data.lidar
-    return evaluate_foreign(teacher.network, swept, subject=paths.teacher.name, lidar=lidar, track=track)
+    return evaluate_as_asked(teacher.network, swept, subject=paths.teacher.name, lidar=lidar, track=track)
 
 
-def evaluate_run(run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
+def evaluate_run(
+    run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent, *, metric: MetricSettings | None = None
+) -> Evaluation:
     """A run's network through the pipeline, on the split that was held out."""
     opened = open_torch_engine(run, threads=torch.get_num_threads())
-    dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
+    dataset = open_dataset(paths.eval_data or paths.data, paths.eval_split, recipe.data.classes)
+    settings = EvaluationSettings(metric=metric or MetricSettings())
     with opened.engine:
-        return evaluate_model(opened, dataset, subject=run.name, lidar=recipe.data.lidar, track=track)
+        return evaluate_model(opened, dataset, settings, subject=run.name, lidar=recipe.data.lidar, track=track)
 
 
 def _carried_out(jobs: list[Job], at_a_time: int, say: Callable[[str], None]) -> Iterator[Job]:
@@ -237,26 +240,10 @@ def _carried_out(jobs: list[Job], at_a_time: int, say: Callable[[str], None]) ->
             say(job.name)
             yield carry_out(job, say)
         return
-    # spawned, because threads of this process would be lost in a fork
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_a_time, spawn, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
-        pending = [pool.submit(carry_out, job) for job in jobs]
-        for number, done in enumerate(as_completed(pending), 1):
-            job = done.result()
-            record = read_record(job.folder)
-            say(f"  {number}/{len(jobs)}  {job.name}: {record.steps} steps in {record.wall_s:.0f} s")
+    for number, (job, _) in enumerate(results_of(carry_out, jobs, at_a_time), 1):
+        record = read_record(job.folder)
+        say(f"  {number}/{len(jobs)}  {job.name}: {record.steps} steps in {record.wall_s:.0f} s")
     yield from jobs
-
-
-def _end_with_parent(parent: int) -> None:
-    """Lets this process end soon after the one that started it, however that one ended."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _entered(ledger: Ledger, role: Role, run: Path, evaluation: Evaluation, seed: int) -> Ledger:

@@ -133,10 +133,8 @@ def make_plan(study: Study, beside: Path, data: Mapping[str, Path], preset: Pres
     """
     planner = _Planner(study, beside, data, preset or Preset())
     teachers = {name: planner.teacher(name, teacher) for name, teacher in study.teachers.items()}
-    if study.reference is not None:
-        teachers |= planner.random_teachers(teachers)
     jobs = tuple(job for student in study.students for job in planner.jobs_of(student, teachers))
-    return StudyPlan(study, data, teachers, jobs)
+    return StudyPlan(study, data, teachers | planner.untrained, jobs)
 
 
 def share_of(jobs: tuple[Planned, ...], number: int, shares: int) -> tuple[Planned, ...]:
@@ -170,23 +168,15 @@ class _Planner:
             return planned
         return replace(planned, address=_address({"untrained": planned.address}), gmacs=0.0, frames=0, untrained=True)
 
-    def random_teachers(self, teachers: dict[str, Planned]) -> dict[str, Planned]:
-        """The reference method's teachers as they were before their training."""
-        method = next(method for method in self.study.methods if method.label == self.study.reference)
-        trained = [teachers[name] for name in set(self.study.teachers_of(method).values())]
-        unlike = {"gmacs": 0.0, "frames": 0, "run": None, "untrained": True}
-        return {
-            (name := f"{each.label}-{RANDOM}"): replace(
-                each, label=name, address=_address({"untrained": each.address}), **unlike
-            )
-            for each in sorted(trained, key=lambda each: each.label)
-        }
+    def _untrained(self, teacher: Planned) -> Planned:
+        """The same teacher as it was before its training."""
+        label, address = f"{teacher.label}-{RANDOM}", _address({"untrained": teacher.address})
+        changes = {"label": label, "address": address, "gmacs": 0.0, "frames": 0, "run": None, "untrained": True}
+        return self.untrained.setdefault(label, replace(teacher, **changes))
 
     def jobs_of(self, student: str, teachers: dict[str, Planned]) -> Iterator[Planned]:
         control = self._recipe(self.study.students[student].recipe, self.preset.epochs)
-        if control.distillation is not None:
-            remedy = "leave distillation out of it: the methods say how it is taught"
-            raise RecipeError(f"student {student}: recipe {control.name}", found="distillation", remedy=remedy)
+        control = control.model_copy(update={"distillation": None})
         for seed in self.study.seeds:
             yield self._planned("control", CONTROL, student, {}, seed, control, MAIN)
         for method in self.study.methods:
@@ -197,12 +187,13 @@ class _Planner:
         self, method: Method, student: str, control: Recipe, teachers: dict[str, Planned]
     ) -> Iterator[Planned]:
         recipe = self._taught(method, student, control)
-        taught_by = {name: teachers[label] for name, label in self.study.teachers_of(method).items()}
+        listens_to = self.study.teachers_of(method, recipe.distillation)
+        taught_by = {name: teachers[label] for name, label in listens_to.items()}
         for seed in self.study.seeds:
             yield self._planned("method", method.label, student, taught_by, seed, recipe, method.data)
         if method.label != self.study.reference or not taught_by:
             return
-        untrained = {name: teachers[f"{each.label}-{RANDOM}"] for name, each in taught_by.items()}
+        untrained = {name: self._untrained(each) for name, each in taught_by.items()}
         for seed in self.study.seeds:
             yield self._planned("shuffled", f"{method.label}-shuffled", student, taught_by, seed, recipe, method.data)
             yield self._planned("random", f"{method.label}-{RANDOM}", student, untrained, seed, recipe, method.data)
@@ -269,6 +260,11 @@ class _Planner:
         if key not in self._costs:
             self._costs[key] = detector_cost(BevDetector(recipe.detector_config())).gmacs
         return self._costs[key]
+
+    @cached_property
+    def untrained(self) -> dict[str, Planned]:
+        """Those that were wanted by now, by name."""
+        return {}
 
     @cached_property
     def _datasets(self) -> dict[tuple[str, str], Dataset]:

@@ -33,6 +33,7 @@ from understudy_training.models.counting import detector_cost
 from understudy_training.processes import results_of
 from understudy_training.resuming import was_begun
 from understudy_training.studies.planning import Planned, StudyPlan
+from understudy_training.studies.study_file import MAIN
 
 State = Literal["done", "begun", "failed", "open"]
 FAILURE, INTERRUPTED = "failure.json", "interrupted.json"
@@ -149,7 +150,7 @@ def _caught(job: StudyJob) -> Outcome:
 
 
 def _job(plan: StudyPlan, planned: Planned, out: Path, threads: int) -> StudyJob:
-    options = StudyOptions(teacher_shuffle=planned.part == "shuffled", resume=True)
+    options = StudyOptions(teacher_shuffle=planned.part == "shuffled", resume=True, metric=plan.study.metric)
     role: Literal["student", "control"] = "student" if planned.teachers else "control"
     paths = paths_of(plan, planned, out)
     return StudyJob(role, planned.seed, planned.recipe, paths, options, threads, planned.folder, planned.name)
@@ -159,7 +160,8 @@ def paths_of(plan: StudyPlan, planned: Planned, out: Path) -> StudyPaths:
     """Where a job's teacher, data and results are."""
     runs = {name: out / plan.teachers[label].folder for name, label in planned.teachers.items()}
     first = runs.pop(TEACHER, out)
-    return StudyPaths(first, plan.data[planned.data], out, plan.study.split, plan.study.eval_split, runs)
+    splits = plan.study.split, plan.study.eval_split
+    return StudyPaths(first, plan.data[planned.data], out, *splits, runs, eval_data=plan.data[MAIN])
 
 
 def _ask(

@@ -45,7 +45,7 @@ class StudyStudent(Config):
     """A student; trained by its recipe alone it is the control of every method."""
 
     recipe: str
-    """A file beside the study, or one that comes with the package. Without distillation."""
+    """A file beside the study, or one that comes with the package. Its own distillation does not count."""
 
 
 class Method(Config):
@@ -53,7 +53,7 @@ class Method(Config):
 
     label: str = Field(pattern=_NAME)
     distillation: DistillationConfig | None = None
-    """Terms and warm-up, as in a recipe; None for a method that only changes the data."""
+    """Terms and warm-up, as in a recipe; None for a method that only changes the data or has its own recipes."""
     teacher: str | None = None
     """Who teaches; None is the first teacher."""
     others: dict[str, str] = Field(default_factory=dict)
@@ -61,7 +61,8 @@ class Method(Config):
     data: str = MAIN
     """Data set the student is trained on; it is evaluated on the main one all the same."""
     recipes: dict[str, str] = Field(default_factory=dict)
-    """Recipe instead of the student's own, by student. Detector, schedule and number of frames of a step must agree."""
+    """Recipe instead of the student's own, by student. Detector, schedule and number of frames of a step must agree;
+    its distillation counts where the method has none."""
     students: tuple[str, ...] | None = None
     """Only these; None is every student."""
     uses_labels: bool = True
@@ -121,7 +122,8 @@ class Study(Config):
         _refuse_twice(labels)
         _refuse_strangers("reference", [self.reference or labels[0]], labels)
         for method in self.methods:
-            _refuse_strangers(f"{method.label}: teachers", self.teachers_of(method).values(), self.teachers)
+            chosen = [method.teacher or self.first_teacher, *method.others.values()]
+            _refuse_strangers(f"{method.label}: teachers", chosen, self.teachers)
             named = {*(method.students or ()), *method.recipes}
             _refuse_strangers(f"{method.label}: students", named, self.students)
         return self
@@ -131,11 +133,20 @@ class Study(Config):
         """Who teaches unless a method says otherwise."""
         return next(iter(self.teachers))
 
-    def teachers_of(self, method: Method) -> dict[str, str]:
-        """The study's teachers that a method's terms listen to, by the names that the terms call them."""
-        called = method.distillation.teachers if method.distillation is not None else ()
+    def teachers_of(self, method: Method, distillation: DistillationConfig | None) -> dict[str, str]:
+        """The study's teachers that a method's terms listen to, by the names that the terms call them.
+
+        Raises:
+            RecipeError: when a term calls one that the study does not have.
+        """
+        called = distillation.teachers if distillation is not None else ()
         known = {TEACHER: method.teacher or self.first_teacher, **method.others}
-        return {name: known.get(name, name) for name in called}
+        found = {name: known.get(name, name) for name in called}
+        strangers = sorted(set(found.values()) - set(self.teachers))
+        if strangers:
+            wanted = f"among {', '.join(self.teachers)}"
+            raise RecipeError(f"method {method.label}: teachers", found=", ".join(strangers), wanted=wanted)
+        return found
 
     def with_preset(self, name: str | None) -> tuple[Study, Preset]:
         """The study with a preset's seeds, and the preset for its recipes.
