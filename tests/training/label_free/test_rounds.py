@@ -232,7 +232,7 @@ PICTURES = {"num_cameras": 1, "width_px": 160, "height_px": 96, "focal_px": 100.
         ({"student": {"data": {"sweeps": 3}}}, "one sweep in a cloud"),
         (
             {"student": {"detector": {"sensors": "camera", "pictures": PICTURES}}},
-            "resample: false for a student of pictures",
+            "resample: false for a student that sees pictures",
         ),
     ],
 )
