@@ -137,7 +137,7 @@ class ForeignTeacher(nn.Module):
         parts = [(part.output, len(part.classes)) for part in description.heatmap]
         parts += [(part.output, len(part.channels)) for part in description.regression]
         for name, channels in parts:
-            found, wanted = tuple(said[name].shape[1:]), (channels, *cells)
+            found, wanted = tuple(said[name].shape), (1, channels, *cells)
             if found != wanted:
                 remedy = "correct grid, output_stride, rows or the channels in its description"
                 raise InputError(f"teacher {self.name}: output {name}", found=found, wanted=wanted, remedy=remedy)

@@ -128,8 +128,13 @@ class Runtime:
         except EngineError as error:
             raise InputError(f"teacher {self.path}", found=error, remedy="correct takes in its description") from error
         names = [spec.name for spec in self.engine.outputs]
-        stacked = {name: np.concatenate([outputs[name] for outputs in said]) for name in names}
-        return {name: torch.from_numpy(value).float().to(batch.device) for name, value in stacked.items()}
+        joined = {name: _joined([outputs[name] for outputs in said]) for name in names}
+        return {name: torch.from_numpy(value).float().to(batch.device) for name, value in joined.items()}
+
+
+def _joined(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Maps of several frames as one; the first of what is no map, for whoever says that it is none."""
+    return np.concatenate(values) if values[0].ndim == 4 else np.asarray(values[0])
 
 
 def open_onnx(path: Path, description: OnnxDescription, class_names: Sequence[str]) -> ForeignTeacher:

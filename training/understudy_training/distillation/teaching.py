@@ -218,6 +218,7 @@ def _facts(recipe: Recipe, frames: TrainingFrames, name: str) -> dict[str, str]:
         "settings": recipe.data.model_dump_json(include={"lidar", "classes", "augmentation", "min_points"}),
         "classes": ",".join(recipe.detector.class_names),
         "grid": recipe.detector.grid.model_dump_json(),
+        "labels": "in pictures" if recipe.detector_config().lidar_encoder is None else "all",
         "pictures": "" if frames.pictures is None else frames.pictures.model_dump_json(),
         "precision": usable_precision(recipe.precision),
     }

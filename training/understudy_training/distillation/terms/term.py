@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import field_validator
 from torch import Tensor
 
 from understudy.bundle.manifest import Grid
@@ -39,8 +39,15 @@ class TermSettings(Config):
     """What every term's configuration has."""
 
     schedule: TermSchedule = TermSchedule()
-    teacher: str = Field(TEACHER, pattern=r"^[A-Za-z_]\w*$")
+    teacher: str = TEACHER
     """Name of the teacher that is listened to, where a study has several."""
+
+    @field_validator("teacher")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not value.isidentifier():
+            raise ValueError("a name of letters, digits and underscores, as --teacher NAME=... gives it")
+        return value
 
     @property
     def asks(self) -> tuple[Asked, ...]:
