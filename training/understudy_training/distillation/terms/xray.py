@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from understudy.bundle.manifest import Grid
-from understudy_training.distillation.adapters import DenseAdapter
+from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths, dense_maps, divided
 from understudy_training.losses import gather_cells, residual_error
@@ -52,7 +52,7 @@ class XRayEmbeddingConfig(TermSettings):
     def build(self, teacher: Widths, student: Widths) -> XRayEmbeddingTerm:
         """The term, with an adapter where the widths differ."""
         widths = getattr(student, self.level), getattr(teacher, self.level)
-        adapter = nn.Identity() if widths[0] == widths[1] else DenseAdapter(*widths)
+        adapter = nn.Identity() if widths[0] == widths[1] else Adapter(*widths)
         return XRayEmbeddingTerm(self, adapter, _grid_of(student))
 
 
@@ -111,7 +111,8 @@ class XRayEmbeddingTerm(nn.Module):
         """Compares the maps on the teacher's cells."""
         own, said = dense_maps(student, teacher, self.config.level)
         cells = self._cells(student, student.valid, teacher)
-        total = embedding_distance(self.adapter(own), said, cells)
+        frame, row, column = cells.nonzero(as_tuple=True)  # the adapter sees these alone: few of many
+        total = embedding_distance(self.adapter(own[frame, :, row, column]), said[frame, :, row, column])
         return {self.config.label: self.config.weight * divided(total, cells.sum(), divisor)}
 
 
@@ -175,10 +176,9 @@ def head_distance(student: Answers, teacher: Answers, mask: Tensor) -> Tensor:
     return (mask * (by_class + by_residual)).sum()
 
 
-def embedding_distance(own: Tensor, said: Tensor, cells: Tensor) -> Tensor:
-    """Sum over the `(B, h, w)` cells that count of the mean square difference of two `(B, C, h, w)` maps."""
-    away = (own - said).square().mean(dim=1)
-    return torch.where(cells, away, torch.zeros_like(away)).sum()
+def embedding_distance(own: Tensor, said: Tensor) -> Tensor:
+    """Sum over `(P, C)` cells of the mean square difference of their features."""
+    return (own - said).square().mean(dim=1).sum()
 
 
 def box_cells(boxes: Tensor, valid: Tensor, grid: Grid, size: tuple[int, int]) -> Tensor:
@@ -192,17 +192,24 @@ def box_cells(boxes: Tensor, valid: Tensor, grid: Grid, size: tuple[int, int]) -
     """
     height, width = size
     (x_low, x_high), (y_low, y_high) = grid.x_range_m, grid.y_range_m
-    steps_m = (x_high - x_low) / width, (y_high - y_low) / height
-    xs = x_low + steps_m[0] * (torch.arange(width, device=boxes.device) + 0.5)
-    ys = y_low + steps_m[1] * (torch.arange(height, device=boxes.device) + 0.5)
-    frames, rows = torch.nonzero(valid, as_tuple=True)
-    x, y, _, length, width_m, _, yaw = boxes[frames, rows].to(xs.dtype)[:, :, None, None].unbind(1)
-    dx, dy = xs - x, ys[:, None] - y
+    step_x, step_y = (x_high - x_low) / width, (y_high - y_low) / height
+    frames, chosen = torch.nonzero(valid, as_tuple=True)
+    hits = torch.zeros((len(boxes), height, width), dtype=torch.bool, device=boxes.device)
+    if len(frames) == 0:
+        return hits
+    x, y, _, length, width_m, _, yaw = boxes[frames, chosen].float()[:, :, None, None].unbind(1)
+    reach = int(torch.hypot(length, width_m).max().item() / 2 / min(step_x, step_y)) + 1
+    steps = torch.arange(-reach, reach + 1, device=boxes.device)
+    columns = ((x - x_low) / step_x).floor() + steps[None, None, :]
+    rows = ((y - y_low) / step_y).floor() + steps[None, :, None]
+    dx, dy = x_low + step_x * (columns + 0.5) - x, y_low + step_y * (rows + 0.5) - y
     along, across = yaw.cos() * dx + yaw.sin() * dy, yaw.cos() * dy - yaw.sin() * dx
     inside = (along.abs() <= length / 2) & (across.abs() <= width_m / 2)
-    inside |= (dx.abs() <= steps_m[0] / 2) & (dy.abs() <= steps_m[1] / 2)
-    hits = torch.zeros((len(boxes), height, width), device=boxes.device).index_add_(0, frames, inside.float())
-    return hits > 0
+    inside |= (steps[None, None, :] == 0) & (steps[None, :, None] == 0)
+    inside &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    places = (frames[:, None, None] * height + rows) * width + columns
+    hits.view(-1)[places[inside].long()] = True
+    return hits
 
 
 def teacher_targets(
