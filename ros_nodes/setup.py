@@ -34,6 +34,7 @@ setup(
         "console_scripts": [
             f"lidar_detector = {NAME}.lidar_detector:main",
             f"fusion_detector = {NAME}.fusion_detector:main",
+            f"camera_detector = {NAME}.camera_detector:main",
             f"timing_recorder = {NAME}.timing_recorder:main",
             f"fault_injector = {NAME}.faults.command:main",
         ],

@@ -33,7 +33,7 @@ class Active:
     Attributes:
         stream: from messages to results.
         inputs: the subscriptions.
-        clouds: whether the LiDAR's arrive.
+        clouds: whether the LiDAR's arrive; None without a LiDAR.
         silent_ns: time without a message after which a sensor is at fault.
 
     Args:
@@ -59,7 +59,7 @@ class Active:
         self.inputs = Inputs(
             node, input_options(node, student), self._push, self.stream.push_motion, self._watch.push_info
         )
-        self.clouds = CloudWatch(node, node.value("points_topic"), reliable=node.value("reliable"))
+        self.clouds = _cloud_watch(node) if student.lidar else None
         self.silent_ns: int = node.value("silent_ms") * NS_PER_MS
 
     def open(self) -> None:
@@ -74,15 +74,15 @@ class Active:
 
     def _push(self, sensor: str, message: Any) -> None:
         """Hands a message on; one of a sensor that is not what the rig says, as one that nobody can use."""
-        if sensor == self._student.lidar:
+        if self.clouds is not None and sensor == self._student.lidar:
             self.clouds.hear(message)
         reason = self._watch.refusal(sensor)
         self.stream.push(sensor, Refused(sensor, reason) if reason else message)
 
     def _publish(self, result: Any, frame: Frame) -> None:
-        reason = self._watch.refusal(self._student.lidar)
+        reason = self._watch.refusal(self._node.pivot)
         if reason:
-            raise GeometryError(f"rig: {self._student.lidar}", found=reason)
+            raise GeometryError(f"rig: {self._node.pivot}", found=reason)
         self._node.publish_frame(result, frame)
 
     def _publish_times(self, times: Times, frame: Frame) -> None:
@@ -107,11 +107,11 @@ class Refused:
 
 def stream_options(node: StudentNode, student: Student) -> StreamOptions:
     """What the node's parameters ask of the stream."""
-    cameras = node.cameras
+    cameras = matched_cameras(node)
     return StreamOptions(
-        student.lidar,
+        node.pivot,
         cameras,
-        _policy(node) if cameras else SyncPolicy(),
+        _policy(node) if node.cameras else SyncPolicy(),
         node.value("rule") if cameras else "nearest",
         require_intensity=student.uses_intensity,
         deadline_ns=node.value("deadline_ms") * NS_PER_MS or None,
@@ -120,10 +120,16 @@ def stream_options(node: StudentNode, student: Student) -> StreamOptions:
     )
 
 
+def matched_cameras(node: StudentNode) -> tuple[str, ...]:
+    """The cameras that are matched to the pivot."""
+    return tuple(name for name in node.cameras if name != node.pivot)
+
+
 def _policy(node: StudentNode) -> SyncPolicy:
     require, min_cameras = cameras_required(node.value("require"))
-    if require == "min_n" and min_cameras > len(node.cameras):
-        raise InputError("parameter require", found=min_cameras, wanted=f"{len(node.cameras)} cameras at most")
+    num_matched = len(matched_cameras(node))
+    if require == "min_n" and min_cameras > num_matched:
+        raise InputError("parameter require", found=min_cameras, wanted=f"{num_matched} cameras at most")
     return SyncPolicy(
         tolerance_ns=node.value("tolerance_ms") * NS_PER_MS,
         max_wait_ns=node.value("max_wait_ms") * NS_PER_MS,
@@ -135,12 +141,16 @@ def _policy(node: StudentNode) -> SyncPolicy:
 
 def input_options(node: StudentNode, student: Student) -> InputOptions:
     """What the node's parameters ask of the subscriptions."""
-    of_lidar = ("points_topic", "reliable", "depth", "odometry_topic")
+    of_lidar = ("points_topic", "reliable", "depth", "odometry_topic") if student.lidar else ()
     of_cameras = ("image_transport", "cameras_reliable", "cameras_depth") if node.cameras else ()
     return InputOptions(
         student.lidar,
         node.cameras,
         **{name: node.value(name) for name in (*of_lidar, *of_cameras)},
         camera_infos=bool(node.cameras) and node.value("camera_info") != "ignore",
-        motion=node.value("motion") if student.num_sweeps > 1 else "",
+        motion=node.value("motion") if student.lidar and student.num_sweeps > 1 else "",
     )
+
+
+def _cloud_watch(node: StudentNode) -> CloudWatch:
+    return CloudWatch(node, node.value("points_topic"), reliable=node.value("reliable"))

@@ -42,6 +42,7 @@ class Look:
         is_losing: whether it is lost already.
         status: of the stream of an active node.
         silent_ns: time without a message after which a sensor is at fault.
+        masked: cameras that the student looks at and nobody listens to.
     """
 
     state: str
@@ -56,6 +57,7 @@ class Look:
     is_losing: bool = False
     status: Status | None = None
     silent_ns: int = _EVERY_NS
+    masked: tuple[str, ...] = ()
 
 
 class Diagnostics:
@@ -152,6 +154,7 @@ def values_of(look: Look, verdict: Verdict) -> dict[str, str]:
     values["unknown_parameters"] = next((text for text in look.complaints if "unknown parameters" in text), "")
     values["pending_parameters"] = ", ".join(look.pending)
     values["transport"] = look.transport
+    values |= {"not_listened_to": ", ".join(look.masked)} if look.masked else {}
     values |= {f"geometry/{name}": text for name, text in look.contradictions.items()}
     values |= {f"qos/{name}": text for name, text in look.unheard.items()}
     return values if look.status is None else values | _stream_values(look.status)

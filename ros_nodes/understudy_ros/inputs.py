@@ -32,7 +32,7 @@ class InputOptions:
     """Which topics, and how.
 
     Attributes:
-        lidar: name of the LiDAR in the rig.
+        lidar: name of the LiDAR in the rig; empty for none.
         cameras: names of the cameras.
         points_topic: of the LiDAR.
         reliable: whether the LiDAR is subscribed reliably.
@@ -102,13 +102,10 @@ class Inputs:
             del self._unheard[who]
         return {**self._of_other_types(), **self._unheard}
 
-    @property
-    def points(self) -> Any:
-        """The LiDAR's subscription."""
-        return self._subscriptions[0]
-
     def _open_points(self) -> None:
         options = self._options
+        if not options.lidar:
+            return
         profile = profile_of(options.depth, reliable=options.reliable)
         self._hear(options.lidar, PointCloud2, options.points_topic, partial(self._push, options.lidar), profile)
 

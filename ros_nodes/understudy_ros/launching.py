@@ -7,7 +7,7 @@ nothing of it is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
 PACKAGE = "understudy_ros"
-TASKS = ("lidar", "fusion")
+TASKS = ("lidar", "fusion", "camera")
 """Students by the name of their launch file."""
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """Kilted and later read the first one, Humble and Jazzy only the second."""
@@ -45,7 +45,7 @@ TOPICS = {
     "points": "Topic of the point clouds (sensor_msgs/PointCloud2).",
     "odometry": "Topic of the ego motion (nav_msgs/Odometry).",
 }
-"""Inputs of every student by the name that the node has for them."""
+"""Inputs of every student with a LiDAR by the name that the node has for them."""
 
 CAMERA = "{camera}"
 """Stands for a camera's name in the topics given to a launch file."""
@@ -53,15 +53,21 @@ CAMERA = "{camera}"
 Remappings = Sequence[tuple[str, Any]]
 
 
-def student_arguments(share: Path, executable: str) -> list[Any]:
-    """All that the launch file of a student can be given; `share` holds its config, launch and rviz folders."""
+def student_arguments(share: Path, executable: str, topics: Mapping[str, str] = TOPICS) -> list[Any]:
+    """All that the launch file of a student can be given.
+
+    Args:
+        share: holds its config, launch and rviz folders.
+        executable: of the package.
+        topics: inputs by the node's name for them, with descriptions.
+    """
     profile = EnvironmentVariable(PROFILE_VARIABLES[0], default_value=str(share / "config" / "fastdds_shm.xml"))
     config = str(share / "config" / f"{executable}.yaml")
     return [
         *(DeclareLaunchArgument(name, description=text) for name, text in STUDENT.items()),
         DeclareLaunchArgument("params_file", default_value=config, description="All other parameters of the node."),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
-        *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
+        *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in topics.items()),
         switch("use_sim_time", "false", "Take the time from /clock."),
         switch("rviz", "false", "Open RViz too."),
         switch("required", "true", "End the launch when the node ends, for a supervisor to start it again."),
@@ -120,7 +126,9 @@ def inputs() -> Remappings:
 def camera_arguments() -> list[Any]:
     """Where the cameras of the rig are to be found."""
     return [
-        DeclareLaunchArgument("cameras", default_value="", description="Names in the rig, with commas; empty: all."),
+        DeclareLaunchArgument(
+            "cameras", default_value="", description="Names in the rig, with commas; empty: the student's."
+        ),
         DeclareLaunchArgument(
             "image",
             default_value=f"{CAMERA}/image",

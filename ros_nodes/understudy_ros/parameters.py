@@ -128,11 +128,16 @@ LIDAR_PARAMETERS = (
     Declared("class_names_topic", "~/class_names", "std_msgs/String, latched: the classes by number, as JSON."),
 )
 
+_OF_LIDARS = ("lidar", "points_topic", "reliable", "depth", "motion", "odometry_topic")
+STUDENT_PARAMETERS = tuple(parameter for parameter in LIDAR_PARAMETERS if parameter.name not in _OF_LIDARS)
+"""Those that mean something without a LiDAR, too."""
+
 CAMERA_PARAMETERS = (
     Declared(
         "cameras",
         "",
-        "Names of cameras in the rig, with commas between them or as a list; empty takes all.",
+        "Names of cameras in the rig, with commas between them or as a list; empty takes those that the student looks "
+        "at, or all for one that looks at none.",
         any_type=True,
     ),
     Declared(

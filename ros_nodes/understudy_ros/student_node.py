@@ -31,7 +31,7 @@ from understudy_ros.parameters import (
     unknown_parameters,
 )
 from understudy_ros.params_files import unreached_files
-from understudy_ros.student import Student, bundle_student
+from understudy_ros.student import Student, bundle_student, pivot_of, refuse_other_sensors
 from understudy_ros.topics import naming
 from understudy_ros.transforms import RigWatch, StaticTransforms, rig_from_transforms
 
@@ -67,6 +67,7 @@ class StudentNode(LifecycleNode):
         self._watch: RigWatch | None = None
         self._timing: TimingOutput | None = None
         self._cameras: tuple[str, ...] = ()
+        self._pivot = ""
         self._active: Active | None = None
         self._left_behind: SensorStream[Any] | None = None
         self.finished = False
@@ -98,7 +99,7 @@ class StudentNode(LifecycleNode):
             precision=precision,
             runtime=self.value("runtime"),
             threads=self.value("threads"),
-            lidar=self.value("lidar") or None,
+            lidar=self.value("lidar") or None if self.has_parameter("lidar") else None,
         )
 
     @property
@@ -111,6 +112,11 @@ class StudentNode(LifecycleNode):
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras that are listened to; from configure on."""
         return self._cameras
+
+    @property
+    def pivot(self) -> str:
+        """Name of the sensor that makes sets: the student's LiDAR, or its first camera; from configure on."""
+        return self._pivot
 
     def create_output(self, message_class: Any, topic: str) -> Any:
         """A publisher that is silent unless the node is active."""
@@ -178,11 +184,17 @@ class StudentNode(LifecycleNode):
     def _open(self) -> None:
         self._pending.clear()
         self._rig = read_rig(self._path("rig"))
-        self._cameras = self._chosen_cameras()
+        asked = self._chosen_cameras()
+        self._cameras = asked or self._all_cameras()
         use_tf = self.value("use_tf")
         if use_tf == "replace":
             self._replace_mountings()
         self._student = self.open_student()
+        refuse_other_sensors(
+            self._student, lidar=self.has_parameter("points_topic"), cameras=self.has_parameter("cameras")
+        )
+        self._cameras = asked or self._student.cameras or self._cameras
+        self._pivot = pivot_of(self._student, self._cameras)
         self._watch = RigWatch(self.rig, self._transforms, "compare" if use_tf == "replace" else use_tf)
         if use_tf != "ignore" and self._transforms.missing:
             self.get_logger().warning(self._transforms.missing)
@@ -192,21 +204,36 @@ class StudentNode(LifecycleNode):
             ClassNamesOutput(self, self._student.class_names)
         self.create_outputs()
         self.get_logger().info(f"configured: {self._student.description}")
-        if self._cameras and not self._student.looks_at_cameras:
+        self._say_who_is_looked_at(self._student)
+
+    def _say_who_is_looked_at(self, student: Student) -> None:
+        if self._cameras and not student.looks_at_cameras:
             self.get_logger().info(
-                f"{self._student.description} does not look at pictures; {', '.join(self._cameras)} are matched and "
+                f"{student.description} does not look at pictures; {', '.join(self._cameras)} are matched and "
                 "watched all the same"
             )
+        if self._masked:
+            self.get_logger().warning(f"{', '.join(self._masked)}: not listened to; masked for the student")
+
+    @property
+    def _masked(self) -> tuple[str, ...]:
+        """Cameras that the student looks at and the parameter `cameras` leaves out."""
+        looked_at = self._student.cameras if self._student is not None else ()
+        return tuple(name for name in looked_at if name not in self._cameras)
 
     def _chosen_cameras(self) -> tuple[str, ...]:
+        """Those that the parameter names; none where it names none."""
         if not self.has_parameter("cameras"):
             return ()
         return named_cameras(self.value("cameras"), tuple(self.rig.cameras), self.rig.name)
 
+    def _all_cameras(self) -> tuple[str, ...]:
+        return tuple(self.rig.cameras) if self.has_parameter("cameras") else ()
+
     def _replace_mountings(self) -> None:
-        lidar, _ = self.rig.lidar(self.value("lidar") or None)
+        lidars = (self.rig.lidar(self.value("lidar") or None)[0],) if self.has_parameter("lidar") else ()
         wait_s = self.value("tf_wait_ms") / 1e3
-        self._rig = rig_from_transforms(self.rig, (lidar, *self._cameras), self._transforms, wait_s)
+        self._rig = rig_from_transforms(self.rig, (*lidars, *self._cameras), self._transforms, wait_s)
 
     def _subscribe(self) -> None:
         assert self._student is not None
@@ -231,10 +258,10 @@ class StudentNode(LifecycleNode):
             self.get_logger().error("the student does not come back; it is left behind")
 
     def _refuse_contradicted_lidar(self) -> None:
-        """Raises GeometryError when `/tf_static` has the LiDAR elsewhere than the rig."""
+        """Raises GeometryError when `/tf_static` has the LiDAR elsewhere than the rig; a camera costs its pictures."""
         assert self._student is not None
         assert self._watch is not None
-        reason = self._watch.refusal(self._student.lidar)
+        reason = self._watch.refusal(self._student.lidar) if self._student.lidar else ""
         if reason:
             remedy = "correct one of them, or set use_tf"
             raise GeometryError(f"rig {self.rig.name}: {self._student.lidar}", found=reason, remedy=remedy)
@@ -278,10 +305,11 @@ class StudentNode(LifecycleNode):
 
     def _look(self) -> Look:
         student, watch, active = self._student, self._watch, self._active
-        sensors = (student.lidar, *self._cameras) if student is not None else ()
+        sensors = tuple(dict.fromkeys((self._pivot, *self._cameras))) if student is not None else ()
         contradictions = watch.contradictions(sensors) if watch is not None else {}
-        if active is not None:
-            active.clouds.look()
+        clouds = active.clouds if active is not None else None
+        if clouds is not None:
+            clouds.look()
         return Look(
             self._state,
             self._refusal,
@@ -291,8 +319,9 @@ class StudentNode(LifecycleNode):
             contradictions,
             warn_only=watch is not None and not any(watch.refusal(name) for name in contradictions),
             unheard=dict(active.inputs.unheard) if active is not None else {},
-            transport=active.clouds.warning if active is not None else "",
-            is_losing=active is not None and active.clouds.is_losing,
+            transport=clouds.warning if clouds is not None else "",
+            is_losing=clouds is not None and clouds.is_losing,
+            masked=self._masked,
             status=active.stream.status() if active is not None else None,
             silent_ns=active.silent_ns if active is not None else 0,
         )

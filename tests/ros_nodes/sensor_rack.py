@@ -71,16 +71,20 @@ class SensorRack:
         self._pictures = {name: self.observer.publisher(kind, f"/{name}/image{suffix}") for name in self.rig.cameras}
         self._infos = {name: self.observer.publisher(CameraInfo, f"/{name}/camera_info") for name in self.rig.cameras}
 
-    def connect(self, *, infos: bool = False) -> None:
-        for publisher in (self.points, *self._pictures.values(), *(self._infos.values() if infos else ())):
+    def connect(self, *, infos: bool = False, points: bool = True) -> None:
+        clouds = (self.points,) if points else ()
+        for publisher in (*clouds, *self._pictures.values(), *(self._infos.values() if infos else ())):
             self.observer.connect(publisher)
 
     def send(self, cloud: PointCloud, pictures: Mapping[str, Any], *, intensity_scale: float = 1.0) -> None:
         """A sweep and its pictures; the pictures first, so that the sweep waits for the dead ones alone."""
+        self.send_pictures(pictures)
+        self.points.publish(message_of(cloud, intensity_scale=intensity_scale))
+
+    def send_pictures(self, pictures: Mapping[str, Any]) -> None:
         for name, picture in pictures.items():
             if name not in self.dead:
                 self._pictures[name].publish(picture)
-        self.points.publish(message_of(cloud, intensity_scale=intensity_scale))
 
     def send_info(self, camera: str, **changed: Any) -> None:
         """The rig's own, or a changed one."""

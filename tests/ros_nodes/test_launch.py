@@ -23,7 +23,7 @@ from understudy.bags.types import make_message as make_bag_message
 from understudy.bags.writer import BagWriter
 from understudy.configuration import write_yaml
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
-from understudy.testing import road_cloud, simple_rig, tiny_bundle
+from understudy.testing import road_cloud, simple_rig, surround_rig, tiny_bundle
 from understudy_ros.make import make_message
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
@@ -39,6 +39,14 @@ def vehicle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("vehicle")
     write_yaml(folder / "rig.yaml", simple_rig(camera=True))
     return {"bundle": str(tiny_bundle(folder / "2026").folder), "rig": str(folder / "rig.yaml")}
+
+
+@pytest.fixture(scope="module")
+def of_cameras(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same of a vehicle without a LiDAR."""
+    folder = tmp_path_factory.mktemp("cameras")
+    write_yaml(folder / "rig.yaml", surround_rig(lidar=False))
+    return {"bundle": str(tiny_bundle(folder / "student", "images").folder), "rig": str(folder / "rig.yaml")}
 
 
 def student(made: Launched) -> Process:
@@ -98,7 +106,7 @@ def transitions(made: Launched) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("task", ["lidar", "fusion"])
+@pytest.mark.parametrize("task", ["lidar", "fusion", "camera"])
 def test_a_students_launch_file_is_whole(task: str) -> None:
     made = launched(LAUNCH / f"{task}.launch.py", **ALWAYS)
     node = student(made)
@@ -184,16 +192,18 @@ def test_rviz_hears_the_node_under_its_namespace_and_topics() -> None:
     assert Path(rviz.command[1]).is_file()
 
 
-@pytest.mark.parametrize("task", ["lidar", "fusion"])
+@pytest.mark.parametrize("task", ["lidar", "fusion", "camera"])
 def test_a_students_launch_file_starts_a_real_node(
-    task: str, observer: Observer, nodes: Nodes, vehicle: dict[str, str]
+    task: str, observer: Observer, nodes: Nodes, vehicle: dict[str, str], of_cameras: dict[str, str]
 ) -> None:
-    topics = {"points": "/roof/points"} | ({"image": "/cam/{camera}/image_raw"} if task == "fusion" else {})
-    made = launched(LAUNCH / f"{task}.launch.py", **vehicle, **topics, namespace="/car")
+    topics = {"points": "/roof/points"} if task != "camera" else {}
+    topics |= {"image": "/cam/{camera}/image_raw"} if task != "lidar" else {}
+    given = of_cameras if task == "camera" else vehicle
+    made = launched(LAUNCH / f"{task}.launch.py", **given, **topics, namespace="/car")
     process = start(nodes, student(made))
     bring_up(observer, process, f"/car/{task}_detector")
-    wanted = {"/roof/points"}
-    wanted |= {"/cam/front/image_raw/compressed", "/car/front/camera_info"} if task == "fusion" else set()
+    wanted = {"/roof/points"} if task != "camera" else set()
+    wanted |= {"/cam/front/image_raw/compressed", "/car/front/camera_info"} if task != "lidar" else set()
 
     def heard() -> set[str]:
         """Of an active node, as soon as the graph has it: it is told after the transition's answer."""

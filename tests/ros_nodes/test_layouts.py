@@ -18,7 +18,7 @@ from understudy_ros.outputs import TIMING_STAGES
 pytestmark = pytest.mark.any_distribution
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
-NODES = ("lidar_detector", "fusion_detector")
+NODES = ("lidar_detector", "fusion_detector", "camera_detector")
 INPUTS = {"/points"}
 OUTPUTS = {"detections", "markers", "timing", "class_names"}
 DISPLAYS = {f"rviz_default_plugins/{name}" for name in ("Grid", "TF", "PointCloud2", "MarkerArray", "Image")}
@@ -29,7 +29,12 @@ PANELS = {"3D", "Plot", "Image", "DiagnosticSummary", "DiagnosticStatusPanel", "
 
 def topics_of(node: str) -> set[str]:
     """Those that a layout may show; of cameras any name will do."""
-    return INPUTS | {"/diagnostics"} | {f"/{node}/{name}" for name in OUTPUTS}
+    return inputs_of(node) | {"/diagnostics"} | {f"/{node}/{name}" for name in OUTPUTS}
+
+
+def inputs_of(node: str) -> set[str]:
+    """Beside cameras."""
+    return set() if node == "camera_detector" else INPUTS
 
 
 def is_camera(topic: str) -> bool:
@@ -77,7 +82,7 @@ def test_rviz_shows_what_the_node_takes_and_says(node: str) -> None:
     assert {display["Class"] for display in manager["Displays"]} <= DISPLAYS
     assert {tool["Class"] for tool in manager["Tools"]} <= TOOLS
     shown = {display["Topic"]["Value"] for display in manager["Displays"] if "Topic" in display}
-    assert {"/points", f"/{node}/markers"} <= shown
+    assert inputs_of(node) | {f"/{node}/markers"} <= shown
     assert all(topic in topics_of(node) or is_camera(topic) for topic in shown)
     assert manager["Global Options"]["Fixed Frame"] == "base_link"
 
@@ -88,7 +93,8 @@ def test_foxglove_shows_what_the_node_takes_and_says(node: str) -> None:
     assert set(panels_of(content["layout"])) == content["configById"].keys()
     assert {name.split("!")[0] for name in content["configById"]} <= PANELS
     shown = set(topics_in(content["configById"]))
-    assert {"/points", f"/{node}/markers", f"/{node}/timing", f"/{node}/detections", "/diagnostics"} <= shown
+    outputs = {f"/{node}/{name}" for name in ("markers", "timing", "detections")}
+    assert inputs_of(node) | outputs | {"/diagnostics"} <= shown
     assert all(topic in topics_of(node) or is_camera(topic) for topic in shown)
 
 
@@ -101,7 +107,9 @@ def test_foxglove_plots_each_stage_under_its_name(node: str) -> None:
 
 def test_the_node_with_cameras_shows_them() -> None:
     assert not any(is_camera(topic) for topic in topics_in(foxglove("lidar_detector")["configById"]))
-    assert any(is_camera(topic) for topic in topics_in(foxglove("fusion_detector")["configById"]))
-    displays = rviz("fusion_detector")["Visualization Manager"]["Displays"]
-    pictures = [display for display in displays if display["Class"].endswith("/Image")]
-    assert [display["Topic"]["Value"] for display in pictures] == [f"/camera_{n}/image/compressed" for n in (1, 2, 3)]
+    shown = [f"/camera_{number}/image/compressed" for number in (1, 2, 3)]
+    for node in ("fusion_detector", "camera_detector"):
+        assert any(is_camera(topic) for topic in topics_in(foxglove(node)["configById"]))
+        displays = rviz(node)["Visualization Manager"]["Displays"]
+        pictures = [display for display in displays if display["Class"].endswith("/Image")]
+        assert [display["Topic"]["Value"] for display in pictures] == shown

@@ -13,8 +13,10 @@ import yaml
 
 pytest.importorskip("rclpy", reason="ROS 2 is not in this environment; run `make test-ros`")
 
-from understudy_ros.lidar_detector import PARAMETERS
-from understudy_ros.parameters import LIDAR_PARAMETERS
+from understudy_ros.camera_node import CameraNode
+from understudy_ros.lidar_node import LidarNode
+from understudy_ros.outputs import DETECTION_PARAMETERS
+from understudy_ros.student_node import StudentNode
 
 pytestmark = pytest.mark.any_distribution
 
@@ -22,9 +24,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ros_nodes"
 SHARED = ("launch", "config", "rviz", "foxglove")
 
 
-def test_config_holds_every_parameter_with_its_default() -> None:
-    values = yaml.safe_load((PACKAGE / "config" / "lidar_detector.yaml").read_text())["/**"]["ros__parameters"]
-    assert values == {parameter.name: parameter.default for parameter in (*LIDAR_PARAMETERS, *PARAMETERS)}
+@pytest.mark.parametrize(("node", "base"), [("lidar", LidarNode), ("fusion", StudentNode), ("camera", CameraNode)])
+def test_config_holds_every_parameter_with_its_default(node: str, base: type[StudentNode]) -> None:
+    values = yaml.safe_load((PACKAGE / "config" / f"{node}_detector.yaml").read_text())["/**"]["ros__parameters"]
+    declared = (*base.base_parameters, *DETECTION_PARAMETERS)
+    assert values == {parameter.name: parameter.default for parameter in declared}
 
 
 def test_every_package_that_is_imported_is_depended_on() -> None:
