@@ -18,7 +18,7 @@ from understudy_training.distillation.terms.monotakd import monotakd
 from understudy_training.distillation.terms.quality_focal import HeadMaps, box_errors, class_error, quality_focal
 from understudy_training.models.camera import one_hot_depth
 from understudy_training.models.camera_config import ResidualBranch
-from understudy_training.models.residual_branch import TwoBranches
+from understudy_training.models.residual_branch import DilatedBlock, TwoBranches
 from understudy_training.models.true_depth import mean_depth_bins
 
 PAPERS_BINS = DepthBins(near_m=2.0, far_m=46.8, count=120)
@@ -250,3 +250,17 @@ def test_branches_keep_the_maps_size_and_the_residual_has_both_signs():
     maps = branches(draw(1, 6, 12, 10))
     assert maps.fused.shape == maps.visual.shape == maps.spatial.shape == (1, 8, 12, 10)
     assert maps.spatial.min() < 0 < maps.spatial.max()
+
+
+def test_dilated_layers_learn_the_same_in_half_precision():
+    block = DilatedBlock(24, 48, 2).to(memory_format=torch.channels_last)
+    dense = draw(2, 24, 64, 64).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for narrow in (False, True):
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            out = block(dense)
+        out.square().sum().backward()
+        gradients.append(block[0].weight.grad.clone())
+    assert torch.isfinite(gradients[1]).all()
+    torch.testing.assert_close(gradients[1], gradients[0])

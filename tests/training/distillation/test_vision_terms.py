@@ -10,7 +10,7 @@ import torch
 
 from tests.training.distillation.camera_drives import CameraDrives, camera_detector
 from understudy.bundle.manifest import Fingerprints
-from understudy.errors import InputError, RecipeError
+from understudy.errors import EngineError, InputError, RecipeError
 from understudy_training.batches import Batch, Collate, Views
 from understudy_training.checkpoint import load_detector
 from understudy_training.distillation.answers import Answers
@@ -18,14 +18,15 @@ from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.teacher_cache import LiveTeacher
-from understudy_training.distillation.teaching import make_teacher
+from understudy_training.distillation.teacher_evaluation import evaluate_as_asked, needs_true_depth
+from understudy_training.distillation.teaching import make_teacher, refuse_unless_comparable
 from understudy_training.distillation.terms import MonoTAKDConfig, VCDConfig, Widths
 from understudy_training.export import export_detector
 from understudy_training.fitting import Teaching, build_detector, fit, widths_of
 from understudy_training.models.camera import CameraLift, ImagesBatch
 from understudy_training.models.detector import BevDetector
 from understudy_training.models.frustum import Frustum
-from understudy_training.recipe import Recipe, check_recipe
+from understudy_training.recipe import Recipe, check_recipe, read_recipe
 from understudy_training.targets import make_targets
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
 from understudy_training.tracking.metrics import read_metrics
@@ -272,24 +273,54 @@ def test_the_branch_passes_the_rules_of_the_runtimes(tmp_path: Path):
     export_detector(build_detector(recipe, 0).eval(), recipe.contract(), tmp_path, Fingerprints(weights="a" * 64))
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["kept", "live"])
-def test_trainings_run_and_leave_no_trace_in_the_student(tmp_path: Path, kept: bool):
+@pytest.mark.parametrize("depth", ["assistant", "expert"])
+def test_teachers_with_true_depth_are_judged_as_they_are_asked(depth: str):
+    teacher = network(depth=depth)
+    with pytest.raises(EngineError, match=f"depth: {depth}"):
+        teacher.export_spec()
+    assert needs_true_depth(teacher)
+    assert not needs_true_depth(network())
+    assert not needs_true_depth(lidar_teacher())
+    evaluation = evaluate_as_asked(teacher, CameraDrives(), subject=depth)
+    assert evaluation.num_frames == 6
+    assert not teacher.training
+
+
+@pytest.mark.parametrize("name", ["monotakd-student", "vcd-student"])
+def test_shipped_recipes_find_teachers_on_their_own_output_grid(name: str):
+    student = read_recipe(name)
+    networks = (
+        {"teacher": "vcd-expert"}
+        if name == "vcd-student"
+        else {"teacher": "mono-teacher", "assistant": "mono-assistant"}
+    )
+    assert student.distillation is not None
+    assert set(student.distillation.teachers) == set(networks)
+    for teacher, recipe in networks.items():
+        refuse_unless_comparable(student, build_detector(read_recipe(recipe), 0), name=teacher)
+    widths = {teacher: widths_of(build_detector(read_recipe(recipe), 0)) for teacher, recipe in networks.items()}
+    Distiller(student.distillation, widths, widths_of(build_detector(student, 0)))
+
+
+@pytest.mark.parametrize(("kept", "num_cameras"), [(True, 1), (False, 2)], ids=["kept-mono", "live-two"])
+def test_trainings_run_and_leave_no_trace_in_the_student(tmp_path: Path, kept: bool, num_cameras: int):
     terms = [MONOTAKD, VCD | {"teacher": "expert"}]
-    detector = camera_detector(residual_branch=BRANCH)
+    detector = camera_detector(num_cameras, residual_branch=BRANCH)
     recipe, control = recipe_of(terms, detector), recipe_of(None, detector)
     networks = {
         "teacher": lidar_teacher(),
-        "assistant": network(seed=1, depth="assistant"),
-        "expert": network(seed=2, depth="expert"),
+        "assistant": network(seed=1, num_cameras=num_cameras, depth="assistant"),
+        "expert": network(seed=2, num_cameras=num_cameras, depth="expert"),
     }
-    frames = load_frames(recipe, CameraDrives())
+    drives = CameraDrives(num_cameras=num_cameras)
+    frames = load_frames(recipe, drives)
     teachings = {}
     for name, teacher in networks.items():
         live = LiveTeacher(teacher, recipe.distillation.asked_of(name), name=name)
         answering = make_teacher(recipe, teacher, frames, tmp_path / "answers", name=name) if kept else live
         teachings[name] = Teaching(answering, widths_of(teacher))
     fit(recipe, frames, tmp_path / "student", teaching=teachings)
-    fit(control, load_frames(control, CameraDrives()), tmp_path / "control")
+    fit(control, load_frames(control, drives), tmp_path / "control")
     student, plain = (load_detector(tmp_path / name)[0].state_dict() for name in ("student", "control"))
     assert {name: part.shape for name, part in student.items()} == {name: part.shape for name, part in plain.items()}
     row = read_metrics(tmp_path / "student")[-1]

@@ -95,8 +95,9 @@ def occupancy(depth: Tensor, voxels: Tensor, shape: Shape) -> Tensor:
     """
     count = shape[0] * shape[1] * shape[2]
     index = torch.where(voxels >= 0, voxels, torch.full_like(voxels, count)).flatten(1)
-    filled = depth.new_zeros(len(depth), count + 1).scatter_add(1, index, depth.flatten(1))
-    return filled[:, :count].reshape(len(depth), *shape)
+    index = index + (count + 1) * torch.arange(len(depth), device=index.device)[:, None]
+    filled = depth.new_zeros(len(depth) * (count + 1)).scatter_add(0, index.flatten(), depth.flatten())
+    return filled.reshape(len(depth), count + 1)[:, :count].reshape(len(depth), *shape)
 
 
 def box_gaussians(
