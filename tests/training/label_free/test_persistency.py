@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from tests.training.label_free.streets import small_recipe
+from tests.training.label_free.streets import CONFIG, small_recipe
 from understudy.datasets.opening import open_dataset
+from understudy.datasets.scenes import ScenesDataset
 from understudy.errors import InputError
 from understudy_training.label_free.ground import GroundRules, find_ground
 from understudy_training.label_free.labels import Unlabeled
 from understudy_training.label_free.passes import OtherPasses, Passes, points_in_ego, pose_of, read_passes
 from understudy_training.label_free.persistency import PersistencyRules, neighbors_in, persistency, thinned
+from understudy_training.label_free.traversals import refuse_other_streets, write_passes
 from understudy_training.testing import MadeUpDataset
 
 
@@ -105,3 +107,12 @@ def test_a_file_of_passes_is_checked(tmp_path):
         read_passes(path)
     with pytest.raises(InputError, match="no such file"):
         read_passes(tmp_path / "none.yaml")
+
+
+def test_passes_of_other_streets_are_refused(street):
+    dataset = ScenesDataset(street.data)
+    refuse_other_streets(dataset, CONFIG)
+    with pytest.raises(InputError, match=r"first frame: found \d+ points.*the same version"):
+        refuse_other_streets(dataset, CONFIG.model_copy(update={"seed": 6}))
+    with pytest.raises(InputError, match="found something there, wanted a new or empty folder"):
+        write_passes(CONFIG, street.passes, 2)

@@ -37,11 +37,12 @@ def passes(
     """Drive along the streets of scenes on other days: same houses, other traffic. No labels, no pictures."""
     from understudy.configuration import check_config
     from understudy.datasets.scenes import ScenesDataset
-    from understudy_training.label_free.traversals import write_passes
+    from understudy_training.label_free.traversals import refuse_other_streets, write_passes
     from understudy_training.scenes.config import SceneConfig
 
-    description = ScenesDataset(data).description
-    config = check_config(description.generator, SceneConfig, f"{data}: generator")
+    dataset = ScenesDataset(data, images=False)
+    config = check_config(dataset.description.generator, SceneConfig, f"{data}: generator")
+    refuse_other_streets(dataset, config)
     made = write_passes(config, out, num_passes, every=every, track=progress.bar)
     typer.echo(f"{out}: {num_passes} other passes of each of {len(made.groups)} drives")
 

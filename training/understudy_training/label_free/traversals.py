@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.configuration import write_yaml
-from understudy.datasets.scenes import DESCRIPTION_FILE, RIG_FILE, DriveEntry, ScenesDescription
+from understudy.datasets.scenes import DESCRIPTION_FILE, LIDAR, RIG_FILE, DriveEntry, ScenesDataset, ScenesDescription
 from understudy.errors import InputError
 from understudy.progress import Track, silent
 from understudy_training.label_free.passes import PASSES_FILE, Passes
@@ -56,6 +56,21 @@ def another_day(config: SceneConfig, number: int, day: int) -> Drive:
     drive.middles_m, drive.sizes_m = np.zeros((0, 3)), np.zeros((0, 3))
     drive.velocities_mps = np.zeros((0, len(street.ego.pose), 2))
     return drive
+
+
+def refuse_other_streets(dataset: ScenesDataset, config: SceneConfig) -> None:
+    """Raises InputError when this generator would not make the first frame of a data set: its streets are others.
+
+    Args:
+        dataset: made with the configuration, by whichever version.
+        config: what the data set says that it was made with.
+    """
+    made = Drive(_without_cameras(config), 0).moment(0).sweep.points
+    found = dataset[0].frame.clouds[LIDAR].points
+    if made.shape != found.shape or not np.allclose(made, found, atol=1e-3):
+        remedy = "make both with the same version of understudy"
+        what = f"{dataset.path}: first frame"
+        raise InputError(what, found=f"{len(found)} points", wanted=f"the {len(made)} of this version", remedy=remedy)
 
 
 def write_passes(config: SceneConfig, out: Path, num_passes: int, *, every: int = 5, track: Track = silent) -> Passes:
