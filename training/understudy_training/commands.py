@@ -78,7 +78,10 @@ def train(
 def distill(
     recipe: str = typer.Argument(..., help="Recipe file, or the name of one that comes with the package."),
     teacher: list[str] = typer.Option(
-        ..., "--teacher", metavar="[NAME=]RUN", help="Run folder of the trained teacher; of several, each by name."
+        ...,
+        "--teacher",
+        metavar="[NAME=]PATH",
+        help="Run, export, bundle, ONNX file or description (docs/teachers.md); of several, each by name.",
     ),
     data: Path = typer.Option(..., "--data", help="Labelled data set."),
     out: Path = typer.Option(..., "--out", help="Folder for the runs and the ledger."),
@@ -136,7 +139,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_teachers(entries: Sequence[str]) -> dict[str, Path]:
-    """Run folders by name: one without a name, which is then called "teacher", or several as NAME=RUN.
+    """Paths by name: one without a name, which is then called "teacher", or several as NAME=PATH.
 
     Raises:
         InputError: when a name is there twice, or none is called "teacher".
@@ -150,7 +153,7 @@ def parse_teachers(entries: Sequence[str]) -> dict[str, Path]:
         if not (separator and name.isidentifier()):
             name, path = TEACHER, entry
         if name in named:
-            raise InputError("--teacher", found=f"{name} twice", wanted="each name once, as NAME=RUN")
+            raise InputError("--teacher", found=f"{name} twice", wanted="each name once, as NAME=PATH")
         named[name] = Path(path)
     if TEACHER not in named:
         found, remedy = ", ".join(named), "the one that terms listen to which name no other needs no name"

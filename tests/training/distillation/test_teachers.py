@@ -23,7 +23,7 @@ from understudy_training.batches import Batch, Collate, Views
 from understudy_training.checkpoint import read_record
 from understudy_training.distillation.foreign_heads import HeadDescription
 from understudy_training.distillation.frames import load_frames
-from understudy_training.distillation.onnx_teacher import FeedMaker
+from understudy_training.distillation.onnx_teacher import FeedMaker, OnnxDescription
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher
 from understudy_training.distillation.teaching import make_teacher, make_teachings, refuse_unless_comparable
@@ -504,10 +504,28 @@ def test_two_teachers_are_asked_each_for_its_own_and_keep_their_rows(tmp_path):
     assert record.teacher == f"early={teachings['early'].weights},teacher={teachings['teacher'].weights}"
 
 
+def blocks_of_the_page(language: str) -> list[str]:
+    page = (Path(__file__).parents[3] / "docs" / "teachers.md").read_text()
+    return [part.split("```")[0] for part in page.split(f"```{language}\n")[1:]]
+
+
+def test_the_page_says_what_works(tmp_path):
+    onnx_file, module, distillation = [yaml.safe_load(block) for block in blocks_of_the_page("yaml")]
+    assert OnnxDescription.model_validate(onnx_file).classes == ("truck", "car", "bus", "pedestrian", "cyclist")
+    (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(module))
+    (tmp_path / "their_network.py").write_text(blocks_of_the_page("python")[0])
+    opened = open_teacher(tmp_path, CLASSES)
+    assert (opened.network.config.class_names, opened.widths.low) == (CLASSES, 8)
+    recipe = check_recipe(recipe_values(schedule={"epochs": 6}) | distillation, "x")
+    assert recipe.distillation.teachers == ("teacher", "expert")
+    with pytest.raises(InputError, match=r"their_network\.py: found a file alone, wanted a YAML file that names it"):
+        open_teacher(tmp_path / "their_network.py", CLASSES)
+
+
 def test_a_teacher_that_is_not_named_is_missed(tmp_path):
     recipe = recipe_of(TWO)
     frames = load_frames(recipe, MadeUpDataset(2))
-    with pytest.raises(InputError, match="teachers: found early, wanted teacher, early; give --teacher NAME=RUN"):
+    with pytest.raises(InputError, match="teachers: found early, wanted teacher, early; give --teacher NAME=PATH"):
         make_teachings(recipe, {"early": write_module(tmp_path)}, frames, tmp_path)
     with pytest.raises(UnderstudyError, match=r"teacher.*: found 'the-other', wanted a name of letters"):
         recipe_of([{"kind": "cwd", "teacher": "the-other"}])

@@ -21,6 +21,8 @@ from understudy_training.fitting import widths_of
 from understudy_training.models.detector import BevDetector
 
 MODEL, DESCRIPTION = "model.onnx", "teacher.yaml"
+_PARTS = frozenset({".py", ".pt", ".pth", ".ckpt", ".safetensors"})
+"""Files that a description may name and that say nothing by themselves."""
 _OF_THE_LABELS = frozenset({"boxes", "trajectory"})
 """What a term asks for that no teacher answers."""
 
@@ -115,6 +117,9 @@ def _described(path: Path) -> tuple[OnnxDescription | TorchDescription, Path]:
         return _read(path)
     if path.suffix == ".onnx":
         return _beside(path)
+    if path.suffix in _PARTS:
+        remedy = "docs/teachers.md says what it holds"
+        raise InputError(f"teacher {path}", found="a file alone", wanted="a YAML file that names it", remedy=remedy)
     if path.is_dir() and not (path / MANIFEST).is_file():
         return _of_ours(path / MODEL, path / CONTRACT)
     bundle = open_bundle(path)

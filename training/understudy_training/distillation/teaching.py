@@ -52,7 +52,7 @@ def make_teachings(
     made = {}
     for name in recipe.distillation.teachers:
         if name not in teachers:
-            found, remedy = ", ".join(teachers) or "none", "give --teacher NAME=RUN for each"
+            found, remedy = ", ".join(teachers) or "none", "give --teacher NAME=PATH for each"
             wanted = ", ".join(recipe.distillation.teachers)
             raise InputError(f"recipe {recipe.name}: teachers", found=found, wanted=wanted, remedy=remedy)
         opened = open_teacher(teachers[name], recipe.detector.class_names)
