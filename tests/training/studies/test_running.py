@@ -74,6 +74,7 @@ def test_a_second_run_trains_nothing_and_a_new_method_only_itself(whole, scenes,
     more = study.parent / "more" / "study.yaml"
     listed = ledger("run", more, "--data", scenes, "--out", copy, "--list")
     assert "6 of 7 done" in listed
+    assert "as measured on jobs of this study" in listed
     assert all(len(line) <= 100 for line in listed.splitlines())
     ledger("run", more, "--data", scenes, "--out", copy, "--only", "fitnet", "--threads", 1)
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("weights.safetensors")}

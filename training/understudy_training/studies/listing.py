@@ -6,35 +6,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.datasets.files import read_json
-from understudy_training.checkpoint import read_record
 from understudy_training.ledger import read_ledger
 from understudy_training.ledger_table import describe_ledger
 from understudy_training.studies.planning import Planned, StudyPlan, share_of
 from understudy_training.studies.records import LEDGER, read_study_ledger
-from understudy_training.studies.running import state_of
+from understudy_training.studies.running import cost_of, state_of
 from understudy_training.studies.table import COLUMNS, describe_study
 
-_GMACS_PER_CPU_S = 30.0
-"""Of a training, forward and backward, before any job of the study has been measured."""
+_GMACS_PER_CPU_S = {"teacher": 80.0, "student": 30.0}
+"""Of a training, forward and backward, on a core with AVX512-BF16, before any job of the study has been measured."""
 
 
 def describe_jobs(jobs: tuple[Planned, ...], out: Path, at_a_time: int = 1) -> Iterator[str]:
     """A line for each job: how far it is, its computing, and its processor time, measured or estimated."""
-    speed, measured = _speed(jobs, out)
-    yield f"{'job':52s}{'state':>8s}{'frames':>8s}{'TMAC':>9s}{'CPU':>11s}  address"
+    speeds = _speeds(jobs, out)
+    yield f"{'job':50s}{'state':>7s}{'frames':>8s}{'TMAC':>8s}{'CPU':>14s}  address"
     left_s = 0.0
     for job in jobs:
-        state, spent_s = state_of(job, out), _spent_s(job, out)
-        if state != "done":
-            left_s += job.gmacs / speed
-        cost = f"{clock(job.gmacs / speed)} est." if spent_s is None else clock(spent_s)
-        line = f"{job.name[:51]:52s}{state:>8s}{job.frames:>8d}{job.gmacs / 1e3:>9.1f}{cost:>11s}  {job.address[:8]}"
+        state, cost = state_of(job, out), cost_of(job, out)
+        expected_s = job.gmacs / _speed_of(job, speeds)
+        left_s += 0.0 if state == "done" else expected_s
+        spent = f"{clock(expected_s)} est." if cost is None else clock(cost.cpu_s)
+        line = f"{job.name[:49]:50s}{state:>7s}{job.frames:>8d}{job.gmacs / 1e3:>8.1f}{spent:>14s}  {job.address[:8]}"
         yield line[:COLUMNS]
-    source = "as measured on the jobs that are done" if measured else "a guess until a job is done"
-    yield (
-        f"{sum(state_of(job, out) == 'done' for job in jobs)} of {len(jobs)} done; left: {clock(left_s)} of one core "
-        f"at {speed:.0f} GMAC/s ({source})"
-    )
+    source = "as measured on jobs of this study" if speeds else "a guess until a job is done"
+    done = sum(state_of(job, out) == "done" for job in jobs)
+    yield f"{done} of {len(jobs)} done; left: {clock(left_s)} of one core ({source})"
     if at_a_time > 1:
         yield f"with {at_a_time} processes on cores of their own: {clock(left_s / at_a_time)}"
 
@@ -62,21 +59,27 @@ def describe_any(path: Path) -> Iterator[str]:
 
 
 def clock(seconds: float) -> str:
-    """Hours and minutes."""
+    """Seconds, from ten minutes on hours and minutes."""
     minutes = round(seconds / 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h" if seconds >= 60 else f"{seconds:.0f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def _spent_s(job: Planned, out: Path) -> float | None:
-    if state_of(job, out) != "done" or job.untrained or job.run is not None:
-        return None
-    return read_record(out / job.folder).cpu_s
+def _speeds(jobs: tuple[Planned, ...], out: Path) -> dict[str, float]:
+    """GMAC of the plan per second of processor time, by method, and by "teacher" and "student", where measured."""
+    totals: dict[str, list[float]] = {}
+    for job in jobs:
+        cost = cost_of(job, out) if state_of(job, out) == "done" else None
+        for name in (job.label, _sort_of(job)) if cost is not None else ():
+            found = totals.setdefault(name, [0.0, 0.0])
+            found[0], found[1] = found[0] + job.gmacs, found[1] + (cost.cpu_s if cost else 0.0)
+    return {name: gmacs / spent_s for name, (gmacs, spent_s) in totals.items() if spent_s > 0}
 
 
-def _speed(jobs: tuple[Planned, ...], out: Path) -> tuple[float, bool]:
-    """GMAC of the plan per second of processor time, and whether that was measured."""
-    done = [(job, spent_s) for job in jobs if (spent_s := _spent_s(job, out))]
-    students = [(job, spent_s) for job, spent_s in done if job.part != "teacher"] or done
-    if not students:
-        return _GMACS_PER_CPU_S, False
-    return sum(job.gmacs for job, _ in students) / sum(spent_s for _, spent_s in students), True
+def _speed_of(job: Planned, speeds: dict[str, float]) -> float:
+    return speeds.get(job.label) or speeds.get(_sort_of(job)) or _GMACS_PER_CPU_S[_sort_of(job)]
+
+
+def _sort_of(job: Planned) -> str:
+    return "teacher" if job.part == "teacher" else "student"

@@ -241,19 +241,28 @@ class _Planner:
             "shuffled": str(part == "shuffled"),
         }
         frames = min(len(dataset), recipe.data.max_frames or len(dataset))
-        gmacs = 3 * frames * recipe.schedule.epochs * self._gmacs(recipe)
+        gmacs = (3 * frames * recipe.schedule.epochs + self._num_evaluated(recipe)) * self._gmacs(recipe)
         names = {name: teacher.label for name, teacher in teachers.items()}
         return Planned(part, label, student, names, seed, recipe, data, _address(facts), frames, gmacs)
 
-    def _opened(self, data: str, recipe: Recipe) -> Dataset:
+    def _folder(self, data: str) -> Path:
         if data not in self.data:
             option = "--data DIR" if data == MAIN else f"--data {data}=DIR"
             raise InputError(f"data set {data}", found="no folder", wanted=option)
+        return self.data[data]
+
+    def _opened(self, data: str, recipe: Recipe) -> Dataset:
         key = (data, recipe.data.model_dump_json(include={"classes", "sweeps", "lidar"}))
         if key not in self._datasets:
-            dataset = open_dataset(self.data[data], self.study.split, recipe.data.classes)
+            dataset = open_dataset(self._folder(data), self.study.split, recipe.data.classes)
             self._datasets[key] = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
         return self._datasets[key]
+
+    def _num_evaluated(self, recipe: Recipe) -> int:
+        key = "" if recipe.data.classes is None else str(recipe.data.classes)
+        if key not in self._evaluated:
+            self._evaluated[key] = len(open_dataset(self._folder(MAIN), self.study.eval_split, recipe.data.classes))
+        return self._evaluated[key]
 
     def _gmacs(self, recipe: Recipe) -> float:
         key = recipe.detector_config().model_dump_json()
@@ -268,6 +277,10 @@ class _Planner:
 
     @cached_property
     def _datasets(self) -> dict[tuple[str, str], Dataset]:
+        return {}
+
+    @cached_property
+    def _evaluated(self) -> dict[str, int]:
         return {}
 
     @cached_property

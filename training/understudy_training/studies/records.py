@@ -17,7 +17,7 @@ from understudy.metrics.matching import OVERLAPS, Overlap
 from understudy_training.checkpoint import RunRecord, read_record
 from understudy_training.distillation.study import EVALUATION
 from understudy_training.studies.planning import Part, Planned, StudyPlan
-from understudy_training.studies.running import FAILURE, INTERRUPTED, state_of
+from understudy_training.studies.running import FAILURE, cost_of, state_of
 
 LEDGER = "ledger.json"
 ALL_CLASSES = "mean"
@@ -143,7 +143,7 @@ def _row(job: Planned, out: Path, evaluation: Evaluation, label_free: bool) -> S
         gmacs=record.gmacs,
         labels=0 if label_free else record.frames,
         steps=record.steps,
-        cpu_s=_cpu_s(record, folder),
+        cpu_s=_cpu_s(record, job, out),
         wall_s=record.wall_s,
         precision=record.precision,
         device=record.device,
@@ -151,9 +151,9 @@ def _row(job: Planned, out: Path, evaluation: Evaluation, label_free: bool) -> S
     )
 
 
-def _cpu_s(record: RunRecord, folder: Path) -> float | None:
-    """Processor time, unless only a part of it is known."""
-    return None if record.device != "cpu" or (folder / INTERRUPTED).is_file() else record.cpu_s
+def _cpu_s(record: RunRecord, job: Planned, out: Path) -> float | None:
+    """Processor time of the training, unless only a part of it is known."""
+    return record.cpu_s if record.device == "cpu" and cost_of(job, out) is not None else None
 
 
 def _by_range(evaluation: Evaluation, overlap: Overlap) -> dict[str, dict[str, float | None]]:

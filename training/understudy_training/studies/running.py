@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from understudy.configuration import write_yaml
+from understudy.configuration import Config, read_config, write_json, write_yaml
 from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError, UnderstudyError
 from understudy.progress import Track, silent
@@ -36,7 +36,7 @@ from understudy_training.studies.planning import Planned, StudyPlan
 from understudy_training.studies.study_file import MAIN
 
 State = Literal["done", "begun", "failed", "open"]
-FAILURE, INTERRUPTED = "failure.json", "interrupted.json"
+FAILURE, COST = "failure.json", "cost.json"
 STUDY = "study.yaml"
 
 
@@ -58,6 +58,15 @@ class StudyJob(Job):
         return self.paths.out / self.within
 
 
+class JobCost(Config):
+    """What a job took from its first to its last line: training and evaluation."""
+
+    cpu_s: float
+    wall_s: float
+    resumed: bool = False
+    """It went on with an interrupted training: the times are those of the last part."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: what went wrong, or nothing."""
@@ -75,6 +84,15 @@ def state_of(planned: Planned, out: Path) -> State:
     if (folder / FAILURE).is_file():
         return "failed"
     return "begun" if was_begun(folder) else "open"
+
+
+def cost_of(planned: Planned, out: Path) -> JobCost | None:
+    """What a network that is done took; None where that is not known as a whole."""
+    file = out / planned.folder / COST
+    if planned.run is not None or not file.is_file():
+        return None
+    cost = read_config(file, JobCost)
+    return None if cost.resumed else cost
 
 
 def run_study(
@@ -136,9 +154,8 @@ def _carried_out(jobs: list[StudyJob], at_a_time: int, say: Callable[[str], None
 
 def _caught(job: StudyJob) -> Outcome:
     """Carries a job out; what is wrong with it stays in its folder, for whoever asks how far the study is."""
-    begun_s = time.monotonic()
-    if was_begun(job.folder) and not (job.folder / WEIGHTS).is_file():
-        (job.folder / INTERRUPTED).write_text("{}\n")  # its processor time is only that of the last part
+    began_s, cpu_s = time.monotonic(), time.process_time()
+    resumed = was_begun(job.folder) and not (job.folder / WEIGHTS).is_file()
     try:
         carry_out(job)
     except UnderstudyError as error:
@@ -146,7 +163,9 @@ def _caught(job: StudyJob) -> Outcome:
         (job.folder / FAILURE).write_text(json.dumps({"error": str(error)}) + "\n")
         return Outcome(str(error))
     (job.folder / FAILURE).unlink(missing_ok=True)
-    return Outcome(wall_s=time.monotonic() - begun_s)
+    cost = JobCost(cpu_s=time.process_time() - cpu_s, wall_s=time.monotonic() - began_s, resumed=resumed)
+    write_json(job.folder / COST, cost)
+    return Outcome(wall_s=cost.wall_s)
 
 
 def _job(plan: StudyPlan, planned: Planned, out: Path, threads: int) -> StudyJob:

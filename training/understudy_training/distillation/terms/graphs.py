@@ -40,7 +40,8 @@ def graphs_of(rows: Tensor, importance: Tensor, frame: Tensor, numbers: list[int
     for number, wanted in enumerate(numbers):
         members = (frame == number).nonzero()[:, 0]
         chosen = members[importance[members].topk(wanted).indices]
-        away = torch.cdist(rows[chosen], rows[members])
+        among = rows[members]
+        away = torch.addmm(among.square().sum(1), rows[chosen], among.T, alpha=-2.0)  # the chosen's own length left out
         centers.append(chosen)
         neighbors.append(members[away.topk(min(num_neighbors, len(members)), largest=False).indices])
     owned = [torch.full((len(near),), near.shape[1], device=rows.device) for near in neighbors]
