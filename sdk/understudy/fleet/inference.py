@@ -196,5 +196,5 @@ def _refuse_pictures(contract: Contract, source: Source) -> None:
             f"bag {source.path} for {contract.name}",
             found="clouds alone, which are all that is read of a bag here",
             wanted=f"a network without pictures; this one takes {contract.pictures.num_cameras}",
-            remedy="understudy replay matches pictures to sweeps, or annotate a data set that has them",
+            remedy="understudy dataset from-bag makes a data set with pictures, which can be annotated",
         )

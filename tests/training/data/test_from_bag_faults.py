@@ -196,3 +196,12 @@ def test_the_static_topic_of_the_bag_is_read(tmp_path: Path) -> None:
             pose = mounted(read_facts(reader, EVERY), "base_link", "lidar")
         assert pose is not None
         assert pose.translation_m.tolist() == [1.0, 0.0, 1.8]
+
+
+@pytest.mark.parametrize("kind", ["images", "points_and_images"])
+def test_a_teacher_that_looks_at_pictures_is_refused(tmp_path: Path, kind: str) -> None:
+    write_drive(tmp_path / "bag", Drive(num=3))
+    tiny_bundle(tmp_path / "teacher", kind)
+    with pytest.raises(InputError, match="found a network that looks at pictures, wanted one that looks at a LiDAR al"):
+        made(tmp_path, FromBagSettings(key_frame_hz=0), teacher=tmp_path / "teacher")
+    assert not (tmp_path / "set").exists()

@@ -195,7 +195,7 @@ def _annotator(job: Job, sources: Sources) -> Iterator[Annotator | None]:
     with model.engine:
         if model.contract.pictures is not None:
             found, wanted = "a network that looks at pictures", "one that looks at a LiDAR alone"
-            remedy = "drives from bags hold no pictures"
+            remedy = "the scenes it is asked about again are changed clouds; understudy annotate takes the set instead"
             raise InputError(f"--teacher {job.teacher}", found=found, wanted=wanted, remedy=remedy)
         contract = at_score_threshold(model.contract, job.rules.detected_score)
         if contract.sweeps not in {1, job.settings.sweeps}:
