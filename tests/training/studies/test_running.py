@@ -18,7 +18,7 @@ from understudy.errors import InputError
 from understudy_training.checkpoint import read_record
 from understudy_training.distillation.study import EVALUATION
 from understudy_training.ledger_command import parse_data, parse_share
-from understudy_training.studies.planning import StudyPlan, make_plan, share_of
+from understudy_training.studies.planning import StudyPlan, check_plan, make_plan, share_of
 from understudy_training.studies.records import collect, read_study_ledger
 from understudy_training.studies.running import refuse_missing_teachers, run_study, state_of
 from understudy_training.studies.study_file import read_study
@@ -127,6 +127,19 @@ def test_machines_share_the_jobs_but_not_the_training_of_teachers(whole, scenes,
     refuse_missing_teachers(plan, plan.jobs, out)
     with pytest.raises(InputError, match="--only teachers"):
         refuse_missing_teachers(plan, plan.jobs, tmp_path)
+
+
+def test_a_teacher_may_be_a_run_that_is_there(whole, scenes, tmp_path):
+    study, out, _ = whole
+    trained = out / plan_of(study, scenes).teachers["big"].folder
+    given = write_study(tmp_path, seeds=[1], teachers={"given": {"run": str(trained)}}, reference="dense")
+    plan = plan_of(given, scenes)
+    check_plan(plan)
+    dense = plan.only(("dense", "dense-random"))
+    assert run_study(plan, (*plan.teachers_of(dense), *dense), tmp_path / "out", threads=1) == {}
+    known = {job.label: read_record(out / job.folder).weights for job in plan_of(study, scenes).jobs}
+    found = {job.label: read_record(tmp_path / "out" / job.folder).weights for job in dense}
+    assert found == {name: known[name] for name in found}
 
 
 @pytest.mark.slow

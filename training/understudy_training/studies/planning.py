@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ from understudy.datasets.dataset import Dataset
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import with_sweeps
 from understudy.errors import InputError, RecipeError
-from understudy_training.checkpoint import load_detector, read_record
+from understudy_training.checkpoint import RECIPE
 from understudy_training.distillation.distiller import Distiller
+from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teaching import refuse_unless_comparable
 from understudy_training.fitting import build_detector, widths_of
 from understudy_training.models.counting import detector_cost
@@ -48,7 +49,7 @@ class Planned:
         student: name of the student; "" for a teacher.
         teachers: who teaches it, by the names that its terms call them; nobody for controls and teachers.
         seed: of its initial weights and the order of its frames.
-        recipe: what it is trained by.
+        recipe: what it is trained by; of a teacher that is no run, the first student's.
         data: name of the data set it is trained on.
         address: of everything that decides its weights.
         frames: how many it is shown in an epoch.
@@ -160,7 +161,9 @@ class _Planner:
     def teacher(self, name: str, teacher: StudyTeacher) -> Planned:
         if teacher.run is not None:
             run = Path(teacher.run) if Path(teacher.run).is_absolute() else self.beside / teacher.run
-            recipe, address = recipe_beside(str(run / "recipe.yaml"), self.beside), read_record(run).weights
+            first = next(iter(self.study.students.values())).recipe
+            recipe = recipe_beside(str(run / RECIPE) if (run / RECIPE).is_file() else first, self.beside)
+            address = weights_of_teacher(run)
             return Planned("teacher", name, "", {}, teacher.seed, recipe, teacher.data, address, 0, 0.0, run)
         recipe = self._recipe(str(teacher.recipe), self.preset.teacher_epochs)
         planned = self._planned("teacher", name, "", {}, teacher.seed, recipe, teacher.data)
@@ -170,6 +173,9 @@ class _Planner:
 
     def _untrained(self, teacher: Planned) -> Planned:
         """The same teacher as it was before its training."""
+        if teacher.run is not None and not (teacher.run / RECIPE).is_file():
+            remedy = "leave reference out, or let the study train a teacher for it"
+            raise InputError(f"reference: teacher {teacher.label}", found="one without a recipe", remedy=remedy)
         label, address = f"{teacher.label}-{RANDOM}", _address({"untrained": teacher.address})
         changes = {"label": label, "address": address, "gmacs": 0.0, "frames": 0, "run": None, "untrained": True}
         return self.untrained.setdefault(label, replace(teacher, **changes))
@@ -297,20 +303,23 @@ def check_plan(plan: StudyPlan) -> None:
     """
     taught = {(job.student, job.label): job for job in plan.jobs if job.teachers}
     names = {name for job in taught.values() for name in job.teachers.values()}
-    detectors = {name: _detector_of(plan.teachers[name]) for name in names}
+    classes = next(iter(taught.values())).recipe.detector.class_names if taught else ()
+    opened = {name: _opened_teacher(plan.teachers[name], classes) for name in names}
     for job in taught.values():
-        for name in job.teachers.values():
-            refuse_unless_comparable(job.recipe, detectors[name], plan.teachers[name].recipe.data.sweeps)
+        for name, label in job.teachers.items():
+            refuse_unless_comparable(job.recipe, opened[label], name=name)
         assert job.recipe.distillation is not None
-        widths = {name: widths_of(detectors[label]) for name, label in job.teachers.items()}
+        widths = {name: opened[label].widths for name, label in job.teachers.items()}
         student = widths_of(BevDetector(job.recipe.detector_config()))
         Distiller(job.recipe.distillation, widths, student, job.recipe.schedule.epochs)
         if job.part == "shuffled":
             _refuse_endless(job.recipe)
 
 
-def _detector_of(teacher: Planned) -> BevDetector:
-    return load_detector(teacher.run)[0] if teacher.run is not None else build_detector(teacher.recipe, 0)
+def _opened_teacher(teacher: Planned, class_names: Sequence[str]) -> OpenedTeacher:
+    if teacher.run is not None:
+        return open_teacher(teacher.run, class_names)
+    return OpenedTeacher(build_detector(teacher.recipe, 0), sweeps=teacher.recipe.data.sweeps)
 
 
 def _refuse_endless(recipe: Recipe) -> None:

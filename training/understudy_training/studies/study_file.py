@@ -25,7 +25,7 @@ class StudyTeacher(Config):
     recipe: str | None = None
     """Recipe it is trained by: a file beside the study, or one that comes with the package."""
     run: str | None = None
-    """Instead: folder of a finished run."""
+    """Instead: a finished run, or anything else that `distill --teacher` takes; beside the study's file."""
     seed: int = Field(0, ge=0)
     untrained: bool = False
     """Keep the initial weights: a teacher that knows nothing, and must not help."""
