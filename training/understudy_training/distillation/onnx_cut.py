@@ -64,7 +64,7 @@ def cut_at(model: Any, tensors: Sequence[str], path: Path) -> Any:
 
     Args:
         model: the whole; left as it is.
-        tensors: float ones.
+        tensors: by name.
         path: of its file, for the message.
 
     Raises:
@@ -87,7 +87,7 @@ def cut_at(model: Any, tensors: Sequence[str], path: Path) -> Any:
         nodes[::-1],
         graph.name,
         [entry for entry in graph.input if entry.name in needed],
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors],
+        [onnx.ValueInfoProto(name=name) for name in tensors],  # the runtime knows their types
         [entry for entry in graph.initializer if entry.name in needed],
         sparse_initializer=[entry for entry in graph.sparse_initializer if entry.values.name in needed],
     )
