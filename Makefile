@@ -18,7 +18,7 @@ ROS_PYTEST ?= --numprocesses 2 --dist loadfile
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
 .PHONY: demo oracles surfaces ros jazzy test test-ros test-jazzy test-slow test-optional \
-	lint types imports check bench bench-ros soak wrong-inputs clean
+	lint types imports check bench bench-ros ledger ledger-page soak wrong-inputs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "[understudy] installing into $(VENV) (torch first, pinned by constraints.txt)"
@@ -101,6 +101,21 @@ bench: $(STAMP) $(ORACLES)
 # The real node over DDS: some four minutes.
 bench-ros: $(ROS)
 	@$(VENV)/ros/bin/python -m benchmarks.ros.end_to_end
+
+# A study over methods on the fixed benchmark, then the page of all ledgers (docs/studies.md). End it any time, start it
+# again; STUDY=... another one, LEDGER_OPTIONS="--preset gpu" on a GPU.
+STUDY ?= lidar
+LEDGER_DATA ?= runs/scenes-32
+LEDGER_OPTIONS ?= --jobs 2
+ledger: $(STAMP)
+	@test -d $(LEDGER_DATA) || $(BIN)/understudy scenes $(LEDGER_DATA) --benchmark scenes-32
+	-@$(BIN)/understudy ledger run $(STUDY) --data $(LEDGER_DATA) --out runs/$(STUDY) $(LEDGER_OPTIONS)
+	@mkdir -p docs/ledgers && cp runs/$(STUDY)/ledger.json docs/ledgers/$(STUDY).json
+	@$(MAKE) --no-print-directory ledger-page
+
+# docs/ledger.md and its pictures, from the ledgers that are kept.
+ledger-page: $(STAMP)
+	@$(BIN)/understudy ledger report $(sort $(wildcard docs/ledgers/*.json)) --out docs/ledger.md
 
 # An hour of messages through the node's core in virtual time, then ten minutes of the real node.
 soak: $(STAMP) $(ROS)

@@ -80,7 +80,6 @@ def report(
     files: list[Path] = typer.Argument(..., metavar="LEDGER...", help="Ledgers or folders of studies."),
     out: Path = typer.Option(Path("docs/ledger.md"), "--out", help="Markdown file to write."),
     images: Path | None = typer.Option(None, "--images", help="Folder of its pictures; left out, images beside it."),
-    keep: Path | None = typer.Option(None, "--keep", help="Also copy the ledgers into this folder, by name."),
 ) -> None:
     """Write one page with a table and a forest plot for each student of the studies."""
     from understudy_training.studies.page import write_page
@@ -89,9 +88,6 @@ def report(
     found = [read_study_ledger(file) for file in files]
     command = f"understudy ledger report {' '.join(file.name for file in files)} --out {out.name}"
     written = write_page(found, out, images or out.parent / "images", command)
-    if keep is not None:
-        for each in found:
-            each.write(keep / f"{each.name}.json")
     typer.echo("\n".join(f"wrote {path}" for path in written))
 
 
