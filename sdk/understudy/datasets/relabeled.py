@@ -134,8 +134,16 @@ class RelabeledDataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over that of the source, the description, the boxes made and what is shown."""
-        digest = hashlib.sha256(self._source.fingerprint.encode() + read_text(self.path / DESCRIPTION).encode())
+        """SHA-256 over that of the source, the description, the boxes made and what is shown.
+
+        Raises:
+            InputError: when the source's files are others than they were.
+        """
+        found, wanted = self._source.fingerprint, self.description.source_fingerprint
+        if found != wanted:
+            remedy = "make it anew from this source"
+            raise InputError(f"{self.path}: source", found=found[:12], wanted=wanted[:12], remedy=remedy)
+        digest = hashlib.sha256(found.encode() + read_text(self.path / DESCRIPTION).encode())
         for file in sorted((self.path / BOXES).glob("*.npz")):
             digest.update(file.name.encode() + file.read_bytes())
         digest.update(json.dumps([shown.index for shown in self._shown]).encode())

@@ -210,6 +210,8 @@ def test_a_moved_source_or_damaged_boxes_are_told(labeled, drives, tmp_path):
         opened(source="../gone")
     with pytest.raises(InputError, match="source: found 20 frames, wanted 21 frames"):
         opened(source_frames=21)
+    with pytest.raises(InputError, match=r"source: found .*, wanted 000000000000"):
+        opened(source_fingerprint="0" * 64).fingerprint  # noqa: B018
     (copy / "boxes").mkdir()
     for file in (labeled / "boxes").glob("*.npz"):
         (copy / "boxes" / file.name).write_bytes(file.read_bytes()[:200])
