@@ -27,6 +27,7 @@ from understudy_training.distillation.onnx_teacher import FeedMaker, OnnxDescrip
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher
 from understudy_training.distillation.teaching import make_teacher, make_teachings, refuse_unless_comparable
+from understudy_training.distillation.torch_teacher import Carried
 from understudy_training.export import onnx_bytes
 from understudy_training.fitting import build_detector, fit
 from understudy_training.ledger import read_ledger
@@ -546,8 +547,9 @@ def test_two_teachers_shuffled_answer_about_another_frame(tmp_path):
 
 
 def run_cli(*command: object) -> tuple[int, str]:
+    """Exit code, and what was printed and raised."""
     result = CliRunner().invoke(build_app(), [str(part) for part in command])
-    return result.exit_code, result.output
+    return result.exit_code, f"{result.output}{result.exception or ''}"
 
 
 def test_a_study_with_a_run_and_a_module_and_its_resumption(tmp_path):
@@ -573,11 +575,24 @@ def test_a_study_with_a_run_and_a_module_and_its_resumption(tmp_path):
     (tmp_path / "out" / "student-seed0" / "evaluation.json").unlink()
     code, output = run_cli(*again, "--teacher", f"early={net}")
     assert code != 0
-    code, output = run_cli(*command[:-1], tmp_path / "other", "--teacher", tmp_path / "run")
+    assert "found begun with another teacher, wanted the same as at its start" in output
+    one = [*command[:-1], tmp_path / "other", "--teacher", tmp_path / "run"]
+    code, output = run_cli(*one)
     assert code != 0
-    extra = ["--teacher", f"early={net}", "--teacher", f"third={net}"]
-    code, _ = run_cli(*command[:-1], tmp_path / "other", "--teacher", tmp_path / "run", *extra)
+    assert "teachers: found teacher, wanted early, teacher; give --teacher NAME=PATH for each" in output
+    code, output = run_cli(*one, "--teacher", f"early={net}", "--teacher", f"third={net}")
     assert code != 0
+    assert "--teacher third: found no term, wanted early, teacher; leave it out" in output
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_a_collation_made_is_moved_whatever_it_is():
+    made = {"a": [torch.zeros(2), (torch.ones(1), "text")], "b": None}
+    moved = Carried(made).to("meta").value
+    assert moved["a"][0].is_meta
+    assert moved["a"][1][0].is_meta
+    assert (moved["a"][1][1], moved["b"]) == ("text", None)
+    assert made["a"][0].device.type == "cpu"
 
 
 def test_a_foreign_teacher_alone_is_evaluated_as_it_is_asked(tmp_path):

@@ -51,6 +51,11 @@ class ForeignDescription(HeadDescription):
         """Side of a cell of the maps of centers and boxes."""
         return self.grid.cell_m * self.output_stride
 
+    @property
+    def sees_points(self) -> bool:
+        """Whether it looks at a cloud, as far as is known."""
+        return True
+
 
 @dataclass(frozen=True)
 class ForeignConfig:

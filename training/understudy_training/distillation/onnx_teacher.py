@@ -43,6 +43,11 @@ class OnnxDescription(ForeignDescription):
     inputs: dict[str, str] = Field(default_factory=dict)
     """The graph's own name of an input, by ours, where they differ."""
 
+    @property
+    def sees_points(self) -> bool:
+        """Whether it looks at a cloud."""
+        return not isinstance(self.takes, ImagesInput)
+
 
 @dataclass(frozen=True, eq=False)
 class FeedsBatch:

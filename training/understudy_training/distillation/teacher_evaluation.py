@@ -43,7 +43,8 @@ def evaluate_as_asked(
         engine = f"torch {torch.__version__}, as a teacher"
         pictures = None if teacher.config.lidar_encoder is not None else teacher.config.pictures
     else:
-        engine, pictures = f"{type(teacher).__name__} {teacher.name}", None
+        engine = f"{type(teacher).__name__} {teacher.name}"
+        pictures = None if teacher.description.sees_points else teacher.config.pictures
     settings = EvaluationSettings(grid=teacher.config.grid, pictures=pictures)
     asked = teacher.eval()
     evaluation = evaluate(lambda rig: _detector(asked, rig, lidar), dataset, settings, subject=subject, track=track)
