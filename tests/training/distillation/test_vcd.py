@@ -49,7 +49,8 @@ def test_the_trajectory_term_by_hand():
 
 def test_the_mean_over_channels_is_the_releases_sum_at_256():
     f_t, f_s, mask = draw(2, 256, 4, 5), draw(2, 256, 4, 5, seed=1), draw(2, 1, 4, 5, seed=2).sigmoid()
-    release = 0.4 / mask.sum() * (mask * f_s - mask * normalized(f_t)).square().sum()
+    mean, spread = f_t.mean((0, 2, 3), keepdim=True), f_t.var((0, 2, 3), unbiased=False, keepdim=True).add(1e-5).sqrt()
+    release = 0.4 / mask.sum() * (mask * f_s - mask * (f_t - mean) / spread).square().sum()
     torch.testing.assert_close(vcd(f_t, f_s, mask, None, None, None)["traj"], release)
 
 
@@ -64,18 +65,19 @@ def test_occupancy_by_hand():
 
 
 def test_the_experts_channels_have_mean_0_and_variance_1_and_only_the_students_have_a_gradient():
-    normal = normalized(5 * draw(2, 3, 8, 8) + 2)
-    torch.testing.assert_close(normal.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(normal.var(dim=(0, 2, 3), unbiased=False), torch.ones(3), atol=1e-3, rtol=0)
+    f_t = 5 * draw(2, 3, 8, 8) + 2
+    normal = normalized(f_t.movedim(1, -1).flatten(0, -2), f_t)
+    torch.testing.assert_close(normal.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.var(0, unbiased=False), torch.ones(3), atol=1e-3, rtol=0)
     f_s = draw(2, 3, 8, 8, seed=1).requires_grad_()
     logits = draw(2, 1, 4, 2, 2).requires_grad_()
     geom = OccupancyGeometry(torch.arange(32).view(2, 1, 4, 2, 2) % 16, torch.ones(2, 1, 4, 4))
-    said = vcd(normal, f_s, torch.ones(2, 1, 8, 8), draw(2, 1, 4, 2, 2, seed=3).softmax(2), logits.softmax(2), geom)
+    said = vcd(f_t, f_s, torch.ones(2, 1, 8, 8), draw(2, 1, 4, 2, 2, seed=3).softmax(2), logits.softmax(2), geom)
     (said["traj"] + said["occ"]).backward()
     assert f_s.grad.abs().sum() > 0
     assert logits.grad.abs().sum() > 0
     with pytest.raises(AssertionError):
-        vcd(normal.requires_grad_(), f_s, torch.ones(2, 1, 8, 8), None, None, None)
+        vcd(f_t.requires_grad_(), f_s, torch.ones(2, 1, 8, 8), None, None, None)
 
 
 def test_what_lies_outside_the_mask_does_not_matter():

@@ -114,21 +114,33 @@ def box_gaussians(
     """
     layers, height, width = voxel_grid.shape
     cells = voxel_grid.place(geometry[..., :3]).floor()
-    column, row, layer = cells.unbind(-1)
-    length, breadth = (geometry[..., axis] / voxel_grid.cell_m for axis in (3, 4))
-    radius = gaussian_radius(length, breadth, overlap).clamp(min=min_radius)
-    upward = _falling(layers, layer, (geometry[..., 5] / 2 / voxel_grid.layer_m).floor())
-    along, across = _falling(height, row, radius), _falling(width, column, radius)
-    drawn = (valid & voxel_grid.holds(cells)).to(geometry.dtype)
-    heat = geometry.new_zeros(len(geometry), layers, height, width)
-    for box in range(geometry.shape[1]):
-        part = upward[:, box, :, None, None] * along[:, box, None, :, None] * across[:, box, None, None, :]
-        heat = torch.maximum(heat, part * drawn[:, box, None, None, None])
-    return heat + _LEAST
+    drawn = valid & voxel_grid.holds(cells)
+    flat = torch.full((len(geometry) * layers * height * width,), _LEAST, device=geometry.device)
+    if not bool(drawn.any()):
+        return flat.view(len(geometry), layers, height, width)
+    frame, boxes = drawn.nonzero()[:, 0], geometry[drawn]
+    column, row, layer = cells[drawn].unbind(-1)
+    radius = gaussian_radius(boxes[:, 3] / voxel_grid.cell_m, boxes[:, 4] / voxel_grid.cell_m, overlap)
+    radius = radius.clamp(min=min_radius)
+    layers_of, upward = _window(layer, (boxes[:, 5] / 2 / voxel_grid.layer_m).floor(), layers)
+    rows_of, along = _window(row, radius, height)
+    columns_of, across = _window(column, radius, width)
+    value = upward[:, :, None, None] * along[:, None, :, None] * across[:, None, None, :]
+    plane = ((frame * layers)[:, None] + layers_of)[:, :, None, None]
+    index = (plane * height + rows_of[:, None, :, None]) * width + columns_of[:, None, None, :]
+    flat.scatter_reduce_(0, index.flatten(), value.flatten() + _LEAST, reduce="amax", include_self=True)
+    return flat.view(len(geometry), layers, height, width)
 
 
-def _falling(count: int, center: Tensor, radius: Tensor) -> Tensor:
-    """`(B, N, count)` a Gaussian of width (2 radius + 1) / 6 about the center, 0 beyond the radius."""
-    steps = torch.arange(count, dtype=center.dtype, device=center.device) - center[..., None]
-    spread = 2 * ((2 * radius + 1) / 6)[..., None] ** 2
-    return torch.where(steps.abs() <= radius[..., None], (-steps.square() / spread).exp(), torch.zeros_like(steps))
+def _window(center: Tensor, radius: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`(M, K)` int64 places within the widest radius of each center, and there a Gaussian of width (2 radius + 1) / 6.
+
+    It is 0 beyond the center's own radius and off the axis, whose places are 0 to `count - 1`.
+    """
+    reach = int(radius.max())
+    steps = torch.arange(-reach, reach + 1, device=center.device, dtype=center.dtype)
+    places = center[:, None] + steps
+    spread = 2 * ((2 * radius + 1) / 6)[:, None] ** 2
+    near = (steps.abs() <= radius[:, None]) & (places >= 0) & (places < count)
+    value = torch.where(near, (-steps.square() / spread).exp(), torch.zeros_like(places))
+    return places.clamp(0, count - 1).long(), value

@@ -1,7 +1,7 @@
 """What a LiDAR teacher's map has beyond a camera assistant's, in the assistant's units (MonoTAKD, arXiv 2404.04910).
 
 Two networks' channels have different scales, so the teacher's map is brought to the assistant's before anything is
-subtracted. Both are frozen: their statistics are sums over what was seen so far, not moving averages, and settle.
+subtracted. Both are frozen, so what is known of them is summed over the first maps that come by in training, and stays.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ Scale = Callable[[Tensor, Tensor], Matched]
 """Takes the teacher's and the assistant's maps."""
 
 TOP_CELLS = 0.1
+FIT_MAPS = 256
 OF_LARGEST = 0.6
 _FEWEST_VARIANCE = 1e-6
 
@@ -69,48 +70,50 @@ def _top_cells(strength: Tensor, top: float) -> Tensor:
 
 
 class ChannelStatistics(nn.Module):
-    """Mean and spread of each channel over all cells seen in training."""
+    """Mean and spread of each channel over all cells of the maps that it was shown."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("cells", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("total", torch.zeros(channels, dtype=torch.float64))
-        self.register_buffer("squares", torch.zeros(channels, dtype=torch.float64))
+        self.register_buffer("maps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("average", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("square", torch.ones(1, channels, 1, 1))
+
+    @property
+    def num_maps(self) -> int:
+        """How many it was shown."""
+        return int(cast(Tensor, self.maps))
 
     def see(self, dense: Tensor) -> None:
-        """Adds the cells of a `(B, C, H, W)` map."""
-        rows = dense.detach().double().movedim(1, -1).flatten(0, -2)
-        cast(Tensor, self.cells).add_(len(rows))
-        cast(Tensor, self.total).add_(rows.sum(0))
-        cast(Tensor, self.squares).add_(rows.square().sum(0))
+        """Counts a `(B, C, H, W)` map in."""
+        maps, dense = cast(Tensor, self.maps), dense.detach()
+        maps.add_(len(dense))
+        share = len(dense) / int(maps)
+        self.mean.lerp_(dense.mean(dim=(0, 2, 3), keepdim=True), share)
+        cast(Tensor, self.square).lerp_(dense.square().mean(dim=(0, 2, 3), keepdim=True), share)
 
     @property
     def mean(self) -> Tensor:
-        """`(1, C, 1, 1)` float32; 0 before anything was seen."""
-        return _by_channel(self._mean)
+        """`(1, C, 1, 1)`; 0 before anything was seen."""
+        return cast(Tensor, self.average)
 
     @property
     def spread(self) -> Tensor:
-        """`(1, C, 1, 1)` float32 standard deviation; 1 before anything was seen, and in channels that never vary."""
-        cells, squares = cast(Tensor, self.cells), cast(Tensor, self.squares)
-        variance = squares / cells.clamp(min=1) - self._mean.square()
-        return _by_channel(torch.where(variance > _FEWEST_VARIANCE, variance, torch.ones_like(variance)).sqrt())
-
-    @property
-    def _mean(self) -> Tensor:
-        return cast(Tensor, self.total) / cast(Tensor, self.cells).clamp(min=1)
+        """`(1, C, 1, 1)` standard deviation; 1 before anything was seen, and in channels that never vary."""
+        variance = cast(Tensor, self.square) - self.mean.square()
+        return torch.where(variance > _FEWEST_VARIANCE, variance, torch.ones_like(variance)).sqrt()
 
 
 class Standardization(nn.Module):
     """Each of the teacher's channels moved and stretched to the mean and spread of the assistant's same channel."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, fit_maps: int = FIT_MAPS) -> None:
         super().__init__()
+        self.fit_maps = fit_maps
         self.teacher, self.assistant = ChannelStatistics(channels), ChannelStatistics(channels)
 
     def forward(self, f_t: Tensor, f_a: Tensor) -> Matched:
-        """See `Scale`; in training both maps are counted in first."""
-        if self.training:
+        """See `Scale`; in training the first maps are counted in."""
+        if self.training and self.teacher.num_maps < self.fit_maps:
             self.teacher.see(f_t)
             self.assistant.see(f_a)
         unit = self.assistant.spread
@@ -124,32 +127,29 @@ class FittedProjection(nn.Module):
     meanwhile. Unlike `Standardization` it does not ask that channels of the same number mean the same.
     """
 
-    def __init__(self, teacher_channels: int, channels: int, *, fit_maps: int = 256, ridge: float = 1e-3) -> None:
+    def __init__(self, teacher_channels: int, channels: int, *, fit_maps: int = FIT_MAPS, ridge: float = 1e-3) -> None:
         super().__init__()
         self.assistant = ChannelStatistics(channels)
         self.fit_maps, self.ridge = fit_maps, ridge
         rows = teacher_channels + 1
-        self.register_buffer("seen_maps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("inner", torch.zeros(rows, rows, dtype=torch.float64))
         self.register_buffer("outer", torch.zeros(rows, channels, dtype=torch.float64))
         self.register_buffer("weight", torch.zeros(rows, channels))
 
     def forward(self, f_t: Tensor, f_a: Tensor) -> Matched:
         """See `Scale`; in training the first maps are fitted to."""
-        if self.training:
+        if self.training and self.assistant.num_maps < self.fit_maps:
             self.assistant.see(f_a)
-            if int(cast(Tensor, self.seen_maps)) < self.fit_maps:
-                self._fit(f_t, f_a)
+            self._fit(f_t, f_a)
         weight = cast(Tensor, self.weight)
         projected: Tensor = torch.einsum("bchw,cd->bdhw", f_t, weight[:-1]) + _by_channel(weight[-1])
         return Matched(projected, self.assistant.spread)
 
     def _fit(self, f_t: Tensor, f_a: Tensor) -> None:
-        rows = _with_ones(f_t.detach().double().movedim(1, -1).flatten(0, -2))
-        inner, outer = cast(Tensor, self.inner), cast(Tensor, self.outer)
+        rows, wanted = (dense.detach().movedim(1, -1).flatten(0, -2) for dense in (f_t, f_a))
+        rows, inner, outer = _with_ones(rows), cast(Tensor, self.inner), cast(Tensor, self.outer)
         inner.add_(rows.T @ rows)
-        outer.add_(rows.T @ f_a.detach().double().movedim(1, -1).flatten(0, -2))
-        cast(Tensor, self.seen_maps).add_(len(f_t))
+        outer.add_(rows.T @ wanted)
         ridge = self.ridge * inner.diagonal().mean() * torch.eye(len(inner), dtype=inner.dtype, device=inner.device)
         cast(Tensor, self.weight).copy_(torch.linalg.solve(inner + ridge, outer).float())
 

@@ -14,10 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from understudy.errors import RecipeError
-from understudy_training.distillation.adapters import DenseAdapter
+from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.occupancy import OccupancyGeometry, occupancy
 from understudy_training.distillation.terms.term import Losses, TermSettings, Widths, dense_maps, divided
+from understudy_training.losses import wide
 
 TRAJECTORY_WEIGHT = 102.4
 OCCUPANCY_WEIGHT = 4.0
@@ -50,7 +51,7 @@ class VCDConfig(TermSettings):
                 remedy = "occupancy_weight: 0 compares trajectories alone"
                 raise RecipeError("term vcd", found=f"{name} without cameras", wanted="one with", remedy=remedy)
         same = teacher.high == student.high
-        return VCDTerm(self, nn.Identity() if same else DenseAdapter(student.high, teacher.high))
+        return VCDTerm(self, nn.Identity() if same else Adapter(student.high, teacher.high))
 
 
 class VCDTerm(nn.Module):
@@ -58,6 +59,9 @@ class VCDTerm(nn.Module):
 
     The mask's sum is that of the part of the batch at hand, as is the variance that the expert's map is divided by.
     """
+
+    widens_maps = True
+    """Only cells within the mask are looked at."""
 
     def __init__(self, config: VCDConfig, adapter: nn.Module) -> None:
         super().__init__()
@@ -73,9 +77,8 @@ class VCDTerm(nn.Module):
         assert student.trajectory is not None
         frames = self.count(teacher, student.valid, centres)
         own, said = dense_maps(student, teacher, "high")
-        parts = {
-            "vcd_traj": self.config.trajectory_weight * trajectory_loss(said, self.adapter(own), student.trajectory)
-        }
+        along = trajectory_loss(wide(said), own, student.trajectory, self.adapter)
+        parts = {"vcd_traj": self.config.trajectory_weight * along}
         if self.config.occupancy_weight:
             assert student.occupancy is not None and teacher.occupancy is not None  # noqa: PT018
             assert student.voxel_weight is not None
@@ -84,22 +87,26 @@ class VCDTerm(nn.Module):
         return {name: divided(frames * part, frames, divisor) for name, part in parts.items()}
 
 
-def normalized(dense: Tensor) -> Tensor:
-    """BN0: each channel of `(B, C, H, W)` to mean 0 and variance 1 over the batch's cells, nothing learned or kept."""
-    variance, mean = torch.var_mean(dense, dim=(0, 2, 3), correction=0, keepdim=True)
-    return (dense - mean) / (variance + _ADDED_VARIANCE).sqrt()
+def normalized(cells: Tensor, dense: Tensor) -> Tensor:
+    """BN0 of some cells `(P, C)` of a map `(B, C, H, W)`: each channel has mean 0 and variance 1 over the whole map."""
+    variance, mean = torch.var_mean(dense, dim=(0, 2, 3), correction=0)
+    return (cells - mean) / (variance + _ADDED_VARIANCE).sqrt()
 
 
-def trajectory_loss(f_t: Tensor, f_s: Tensor, mask: Tensor) -> Tensor:
+def trajectory_loss(f_t: Tensor, f_s: Tensor, mask: Tensor, adapter: nn.Module | None = None) -> Tensor:
     """Mean over channels of the squared difference, summed with `M^2` and divided by `max(sum M, 1)`.
 
     Args:
         f_t: `(B, C, H, W)` the expert's map, without gradient.
-        f_s: `(B, C, H, W)` the student's, not normalized.
+        f_s: `(B, C', H, W)` the student's, not normalized.
         mask: `(B, 1, H, W)` of `trajectory_mask`.
+        adapter: `(P, C')` features to `(P, C)`; None where they are as wide.
     """
-    away = mask * f_s - mask * normalized(f_t)
-    return away.square().mean(dim=1).sum() / mask.sum().clamp(min=1)
+    frame, _, row, column = mask.nonzero(as_tuple=True)
+    own, said = wide(f_s[frame, :, row, column]), normalized(f_t[frame, :, row, column], f_t)
+    away = (own if adapter is None else adapter(own)) - said
+    weight = mask[frame, 0, row, column].square()
+    return (weight * away.square().mean(dim=1)).sum() / mask.sum().clamp(min=1)
 
 
 def occupancy_loss(said: Tensor, own: Tensor, weight: Tensor) -> Tensor:
