@@ -117,7 +117,8 @@ def distill(
         resume=resume,
     )
     named = parse_teachers(teacher)
-    paths = StudyPaths(named.pop(TEACHER), data, out, split, eval_split, named)
+    called = TEACHER if TEACHER in named else next(iter(named))
+    paths = StudyPaths(named.pop(called), data, out, split, eval_split, named, called=called)
     chosen = read_recipe(recipe).with_epochs(epochs)
     ledger = study(chosen, paths, options, track=progress.bar, say=typer.echo)
     ledger.write(out / "ledger.json")
@@ -142,7 +143,7 @@ def parse_teachers(entries: Sequence[str]) -> dict[str, Path]:
     """Paths by name: one without a name, which is then called "teacher", or several as NAME=PATH.
 
     Raises:
-        InputError: when a name is there twice, or none is called "teacher".
+        InputError: when a name is there twice.
     """
     from understudy.errors import InputError
     from understudy_training.distillation.terms.term import TEACHER
@@ -155,7 +156,4 @@ def parse_teachers(entries: Sequence[str]) -> dict[str, Path]:
         if name in named:
             raise InputError("--teacher", found=f"{name} twice", wanted="each name once, as NAME=PATH")
         named[name] = Path(path)
-    if TEACHER not in named:
-        found, remedy = ", ".join(named), "the one that terms listen to which name no other needs no name"
-        raise InputError("--teacher", found=found, wanted=f"one called {TEACHER}", remedy=remedy)
     return named

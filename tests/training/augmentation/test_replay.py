@@ -13,7 +13,8 @@ from tests.training.augmentation.made_up import same, street
 from understudy.errors import InputError
 from understudy_training.augmentation import Augmentation, Change, see
 from understudy_training.batches import Collate, Shown, TrainingFrames, Views, reach_of
-from understudy_training.distillation.study import StudyOptions, StudyPaths, load_frames, make_teacher
+from understudy_training.distillation.frames import load_frames
+from understudy_training.distillation.teaching import make_teacher
 from understudy_training.fitting import build_detector
 from understudy_training.recipe import check_recipe
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
@@ -132,12 +133,12 @@ def test_the_teacher_is_given_the_clouds_that_the_student_sees(database):
 
 def test_the_cloud_that_is_kept_stays_as_it_is(database):
     views = views_of(everything(database))
-    views.clouds.preload()
-    kept = [cloud.points.copy() for cloud in views.clouds.kept]
+    views.frames.preload()
+    kept = [cloud.points.copy() for cloud in views.frames.kept]
     for epoch in range(3):
         for index in range(6):
             views[epoch, index]
-    assert all(np.array_equal(a, b.points) for a, b in zip(kept, views.clouds.kept, strict=True))
+    assert all(np.array_equal(a, b.points) for a, b in zip(kept, views.frames.kept, strict=True))
 
 
 def test_an_empty_cloud_and_a_frame_without_boxes_go_through(database):
@@ -162,11 +163,10 @@ def test_a_student_learns_from_a_teacher_that_saw_the_same_versions(database, tm
     )
     clouds = load_frames(recipe, MadeUpDataset(4))
     detector = build_detector(recipe, 0)
-    paths = StudyPaths(data=tmp_path, teacher=tmp_path, out=tmp_path)
-    cached = make_teacher(recipe, detector, clouds, paths, StudyOptions())
-    assert len(list(tmp_path.rglob("*.npz"))) == 4 * 2
+    cached = make_teacher(recipe, detector, clouds, tmp_path)
+    assert len(list(tmp_path.rglob("*.heatmap.npy"))) == 4 * 2
     views = Views(clouds, recipe.data.augmentation, seed=11)
-    collate = Collate(detector.collate, CLASSES, GRID, 3)
+    collate = Collate(detector.collate, CLASSES, GRID, 3, {"teacher": detector.collate})
     batch = collate([views[3, index] for index in (2, 0)])
     kept, live = cached(batch), cached.live(batch)
     torch.testing.assert_close(kept.heatmap, live.heatmap.half().float())

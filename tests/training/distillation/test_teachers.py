@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from understudy_training.distillation.foreign_heads import HeadDescription
 from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.onnx_teacher import FeedMaker, OnnxDescription
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
-from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher
+from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher, weights_bytes
 from understudy_training.distillation.teaching import make_teacher, make_teachings, refuse_unless_comparable
 from understudy_training.distillation.torch_teacher import Carried
 from understudy_training.export import onnx_bytes
@@ -595,14 +596,25 @@ def test_what_a_collation_made_is_moved_whatever_it_is():
     assert made["a"][0].device.type == "cpu"
 
 
+def test_weights_that_are_tied_have_a_hash():
+    first = torch.nn.Linear(2, 2)
+    tied = torch.nn.ModuleList([first, torch.nn.Linear(2, 2)])
+    tied[1].weight = first.weight
+    assert weights_bytes(tied) == weights_bytes(copy.deepcopy(tied))
+
+
 def test_a_foreign_teacher_alone_is_evaluated_as_it_is_asked(tmp_path):
     few = ["--drives", 2, "--frames", 2, "--val-drives", 1, "--no-camera", "--beams", 16, "--range-m", 20]
     assert run_cli("scenes", tmp_path / "data", *few, "--workers", 1)[0] == 0
-    values = recipe_values(schedule={"epochs": 1}, distillation={"terms": [{"kind": "dense_response"}]})
+    terms = [{"kind": "dense_response", "teacher": "theirs"}]
+    values = recipe_values(schedule={"epochs": 1}, distillation={"terms": terms})
     (tmp_path / "student.yaml").write_text(yaml.safe_dump(values | {"data": {"batch_size": 1, "augmentation": None}}))
     command = ["distill", tmp_path / "student.yaml", "--data", tmp_path / "data", "--threads", 1, "--no-control"]
-    code, output = run_cli(*command, "--teacher", write_module(tmp_path), "--out", tmp_path / "out")
+    code, output = run_cli(*command, "--teacher", f"theirs={write_module(tmp_path)}", "--out", tmp_path / "out")
     assert code == 0, output
+    code, output = run_cli(*command, "--teacher", write_module(tmp_path), "--out", tmp_path / "other")
+    assert code != 0
+    assert "--teacher teacher: found no term, wanted theirs; leave it out" in output
     ledger = read_ledger(tmp_path / "out" / "ledger.json")
     assert [entry.role for entry in ledger.entries] == ["teacher", "student"]
     assert ledger.entries[0].facts.parameters is None

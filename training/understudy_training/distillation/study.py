@@ -46,6 +46,8 @@ class StudyPaths:
         split: to train on.
         eval_split: to evaluate on.
         others: further teachers, by the names that terms call them.
+        eval_data: another data set to evaluate on.
+        called: what terms call the first.
     """
 
     teacher: Path
@@ -55,11 +57,12 @@ class StudyPaths:
     eval_split: str | None = "val"
     others: Mapping[str, Path] = field(default_factory=dict)
     eval_data: Path | None = None
+    called: str = TEACHER
 
     @property
     def teachers(self) -> dict[str, Path]:
         """All of them by name."""
-        return {TEACHER: self.teacher, **self.others}
+        return {self.called: self.teacher, **self.others}
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,9 @@ def study(
             the same name is there; when resuming, if there is nothing to resume or it was begun with something else.
     """
     refuse_several_processes()
-    teacher = open_teacher(paths.teacher, recipe.detector.class_names)
-    refuse_unless_comparable(recipe, teacher)
     refuse_unheard(recipe, paths)
+    teacher = open_teacher(paths.teacher, recipe.detector.class_names)
+    refuse_unless_comparable(recipe, teacher, name=paths.called)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
@@ -206,8 +209,10 @@ def refuse_unless_new_or_resumed(jobs: list[Job], data: str) -> None:
 
 def refuse_unheard(recipe: Recipe, paths: StudyPaths) -> None:
     """Raises InputError when a teacher was named that no term of the recipe listens to."""
-    heard = () if recipe.distillation is None else recipe.distillation.teachers
-    unheard = [name for name in paths.others if name not in heard]
+    if recipe.distillation is None:
+        return
+    heard = recipe.distillation.teachers
+    unheard = [name for name in paths.teachers if name not in heard]
     if unheard:
         remedy = "leave it out, or name it in a term's teacher"
         raise InputError(f"--teacher {unheard[0]}", found="no term", wanted=", ".join(heard), remedy=remedy)

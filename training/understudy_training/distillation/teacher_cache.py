@@ -170,7 +170,8 @@ def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:
 
 def weights_bytes(detector: nn.Module) -> bytes:
     """All parameters and buffers in one defined order: equal bytes, equal network."""
-    return save({name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()})
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in detector.state_dict().items()}
+    return save(state)  # of copies, because a user's network may tie weights, and safetensors keeps no ties
 
 
 def _half(part: Tensor) -> NDArray[np.generic]:
