@@ -103,9 +103,9 @@ def test_workers_see_the_same_bytes(database, workers):
     )
     alone = views_of(augmentation)
     count = 0
-    for (cloud, shown), place in zip(loader, places, strict=True):
-        expected, _ = alone[place]
-        assert shown == Shown(place[1], place[0])
+    for view, place in zip(loader, places, strict=True):
+        cloud, expected = view.frame, alone[place].frame
+        assert view.shown == Shown(place[1], place[0])
         assert np.asarray(cloud.points).tobytes() == expected.points.tobytes()
         assert np.asarray(cloud.boxes.geometry).tobytes() == expected.boxes.geometry.tobytes()
         count += 1
@@ -117,18 +117,13 @@ def _as_it_is(view):
 
 
 def test_the_teacher_is_given_the_clouds_that_the_student_sees(database):
-    given_to_student = []
-
-    def encode(clouds):
-        given_to_student.extend(clouds)
-        return torch.zeros(len(clouds))
+    def encode(seen):
+        return [frame.points.tobytes() for frame in seen]
 
     views = views_of(everything(database))
-    batch = Collate(encode, CLASSES, GRID, 3)([views[1, index] for index in range(4)])
-    assert [cloud.numpy().tobytes() for cloud in batch.clouds] == [cloud.tobytes() for cloud in given_to_student]
-    assert [cloud.numpy().tobytes() for cloud in batch.clouds] == [
-        views[1, index][0].points.tobytes() for index in range(4)
-    ]
+    batch = Collate(encode, CLASSES, GRID, 3, {"teacher": encode})([views[1, index] for index in range(4)])
+    assert batch.teachers["teacher"] == batch.inputs
+    assert batch.inputs == [views[1, index].frame.points.tobytes() for index in range(4)]
 
 
 def test_the_cloud_that_is_kept_stays_as_it_is(database):
