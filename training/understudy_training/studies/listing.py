@@ -70,10 +70,12 @@ def _speeds(jobs: tuple[Planned, ...], out: Path) -> dict[str, float]:
     """GMAC of the plan per second of processor time, by method, and by "teacher" and "student", where measured."""
     totals: dict[str, list[float]] = {}
     for job in jobs:
-        cost = cost_of(job, out) if state_of(job, out) == "done" else None
-        for name in (job.label, _sort_of(job)) if cost is not None else ():
+        cost = cost_of(job, out)
+        if cost is None or cost.resumed or state_of(job, out) != "done":
+            continue
+        for name in (job.label, _sort_of(job)):
             found = totals.setdefault(name, [0.0, 0.0])
-            found[0], found[1] = found[0] + job.gmacs, found[1] + (cost.cpu_s if cost else 0.0)
+            found[0], found[1] = found[0] + job.gmacs, found[1] + cost.cpu_s
     return {name: gmacs / spent_s for name, (gmacs, spent_s) in totals.items() if spent_s > 0}
 
 

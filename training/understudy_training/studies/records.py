@@ -153,7 +153,8 @@ def _row(job: Planned, out: Path, evaluation: Evaluation, label_free: bool) -> S
 
 def _cpu_s(record: RunRecord, job: Planned, out: Path) -> float | None:
     """Processor time of the training, unless only a part of it is known."""
-    return record.cpu_s if record.device == "cpu" and cost_of(job, out) is not None else None
+    cost = cost_of(job, out)
+    return None if record.device != "cpu" or (cost is not None and cost.resumed) else record.cpu_s
 
 
 def _by_range(evaluation: Evaluation, overlap: Overlap) -> dict[str, dict[str, float | None]]:

@@ -87,12 +87,9 @@ def state_of(planned: Planned, out: Path) -> State:
 
 
 def cost_of(planned: Planned, out: Path) -> JobCost | None:
-    """What a network that is done took; None where that is not known as a whole."""
+    """What a network that is done took; None where it was not measured."""
     file = out / planned.folder / COST
-    if planned.run is not None or not file.is_file():
-        return None
-    cost = read_config(file, JobCost)
-    return None if cost.resumed else cost
+    return None if planned.run is not None or not file.is_file() else read_config(file, JobCost)
 
 
 def run_study(
