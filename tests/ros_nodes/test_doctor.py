@@ -24,7 +24,7 @@ from understudy.diagnosis.vehicle import Vehicle
 from understudy.messages.cloud_layouts import LAYOUTS, cloud_message
 from understudy.messages.headers import header_message
 from understudy.rig import Rig
-from understudy.testing import road_cloud, simple_rig
+from understudy.testing import road_cloud, simple_rig, surround_rig
 from understudy_ros.doctor.heard import Heard, header_of
 from understudy_ros.doctor.looking import KNOWN
 from understudy_ros.doctor.topics import expected_topics, name_findings, parameter_findings
@@ -231,9 +231,16 @@ class TestParameters:
         points, image = expected_topics(vehicle)
         assert (points.topic, image.topic) == ("/roof/points", "/car/left")
         assert image.type_name == "sensor_msgs/msg/Image"
-        assert image.needed_for == ("rig", "fusion")
+        assert image.needed_for == ("rig", "fusion", "camera")
         without = expected_topics(vehicle.model_copy(update={"purpose": "lidar"}))
         assert [each.name for each in without] == ["points"]
+        alone = expected_topics(vehicle.model_copy(update={"purpose": "camera"}))
+        assert [each.topic for each in alone] == ["/car/left"]
+
+    def test_a_rig_without_a_lidar_is_that_of_a_student_of_pictures(self) -> None:
+        vehicle = Vehicle(rig=surround_rig(lidar=False), parameters={"camera_info": "ignore"})
+        assert [each.name for each in expected_topics(vehicle)] == ["front/image/compressed", "rear/image/compressed"]
+        assert [found.state for found in parameter_findings(vehicle, KNOWN)] == ["ok"]
 
 
 class TestHeard:

@@ -154,7 +154,7 @@ class TestRosSetup:
         assert distribution(tmp_path, {}).remedy == "source /opt/ros/jazzy/setup.bash"
         found = distribution(tmp_path, {"ROS_DISTRO": "jazzy"})
         assert "python3.12" in found.remedy
-        assert found.needed_for == ("lidar", "fusion")
+        assert found.needed_for == ("lidar", "fusion", "camera")
 
     def test_middleware(self) -> None:
         assert middleware({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}).state == "warn"

@@ -29,7 +29,7 @@ _RANGES = ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT")
 _GET_STATE, _GET_PARAMETERS = "lifecycle_msgs/srv/GetState", "rcl_interfaces/srv/GetParameters"
 _MOST_NODES, _MOST_STATUSES, _SHORT_NAMES = 60, 8, 5
 _LEVELS = {0: "ok", 1: "warning", 2: "error", 3: "stale"}
-_NEEDED: tuple[Purpose, ...] = ("rig", "lidar", "fusion")
+_NEEDED: tuple[Purpose, ...] = ("rig", "lidar", "fusion", "camera")
 _LATCHED = latched_profile(100)
 
 

@@ -19,7 +19,8 @@ POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 IMAGE_TYPES = {"compressed": "sensor_msgs/msg/CompressedImage", "raw": "sensor_msgs/msg/Image"}
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _LIDAR: tuple[Purpose, ...] = ("rig", "lidar", "fusion")
-_FUSION: tuple[Purpose, ...] = ("fusion",)
+_NODES: tuple[Purpose, ...] = (*_LIDAR, "camera")
+_PICTURES: tuple[Purpose, ...] = ("fusion", "camera")
 _DEFAULTS = {parameter.name: parameter.default for parameter in (*LIDAR_PARAMETERS, *CAMERA_PARAMETERS)}
 
 
@@ -65,7 +66,9 @@ def _absolute(namespace: str, name: str) -> str:
 
 
 def expected_topics(vehicle: Vehicle) -> list[Expected]:
-    """The LiDAR's topic, and those of the cameras; a rig or parameters that do not fit are `parameter_findings`."""
+    """The LiDAR's topic, where one is needed, and those of the cameras; what does not fit is `parameter_findings`."""
+    if not _needs_lidar(vehicle):
+        return list(_camera_topics(vehicle))
     name = str(parameter(vehicle, "points_topic"))
     sensor = _lidar(vehicle)
     rate_hz = vehicle.rates_hz.get(sensor[0]) if sensor else None
@@ -83,7 +86,7 @@ def name_findings(vehicle: Vehicle, expected: list[Expected]) -> Iterator[Findin
     for each in expected:
         if not is_topic_name(each.topic):
             remedy = "letters, digits and _ between slashes, no digit first"
-            yield missing("params", f"{each.topic} is no name of a topic", remedy, each.needed_for or _LIDAR)
+            yield missing("params", f"{each.topic} is no name of a topic", remedy, each.needed_for or _NODES)
 
 
 def is_topic_name(topic: str) -> bool:
@@ -92,6 +95,12 @@ def is_topic_name(topic: str) -> bool:
         return bool(validate_full_topic_name(topic))
     except InvalidTopicNameException:
         return False
+
+
+def _needs_lidar(vehicle: Vehicle) -> bool:
+    """Not for students of pictures alone: asked for, or all that a rig without a LiDAR can have."""
+    has_cameras_alone = vehicle.rig is not None and not vehicle.rig.lidars and bool(vehicle.rig.cameras)
+    return vehicle.purpose != "camera" and not has_cameras_alone
 
 
 def _lidar(vehicle: Vehicle) -> tuple[str, Lidar | Camera] | None:
@@ -109,7 +118,7 @@ def _camera_topics(vehicle: Vehicle) -> Iterator[Expected]:
     transport = str(parameter(vehicle, "image_transport"))
     reliable = bool(parameter(vehicle, "cameras_reliable"))
     # Asked for by name in the params file, a camera is needed; else only by a student that looks at pictures.
-    needed: tuple[Purpose, ...] = ("rig", "fusion") if vehicle.parameters.get("cameras") else _FUSION
+    needed: tuple[Purpose, ...] = ("rig", *_PICTURES) if vehicle.parameters.get("cameras") else _PICTURES
     for name in _cameras(vehicle, vehicle.rig):
         sensor, rate_hz = (name, vehicle.rig.cameras[name]), vehicle.rates_hz.get(name)
         image = f"{name}/image/compressed" if transport == "compressed" else f"{name}/image"
@@ -137,7 +146,7 @@ def parameter_findings(vehicle: Vehicle, known: tuple[Declared, ...]) -> Iterato
     problems = [text for declared in known if declared.name in given for text in _problem(declared, given)]
     problems += list(_strangers(vehicle))
     for text in problems:
-        yield missing("params", text, "the node refuses to start or to configure with it; correct it", _LIDAR)
+        yield missing("params", text, "the node refuses to start or to configure with it; correct it", _NODES)
     if given and not unknown and not problems:
         yield ok("params", f"{len(given)} parameters, all known")
 
@@ -163,7 +172,8 @@ def _strangers(vehicle: Vehicle) -> Iterator[str]:
     if vehicle.rig is None:
         return
     try:
-        vehicle.rig.lidar(parameter(vehicle, "lidar") or None)
+        if _needs_lidar(vehicle):
+            vehicle.rig.lidar(parameter(vehicle, "lidar") or None)
     except UnderstudyError as error:
         yield f"{error}; set the parameter lidar"
     try:

@@ -21,6 +21,7 @@ class Wanted(str, Enum):
 
     lidar = "lidar"
     fusion = "fusion"
+    camera = "camera"
     compile = "compile"
 
 

@@ -12,7 +12,7 @@ from understudy.configuration import Config
 
 State = Literal["ok", "warn", "missing", "unknown"]
 """missing: what is needed is not there, or not as it is needed; unknown: it could not be looked at, and why."""
-Purpose = Literal["lidar", "fusion", "compile", "rig"]
+Purpose = Literal["lidar", "fusion", "camera", "compile", "rig"]
 """What somebody wants of this machine; `rig` is asked for by naming a rig or a params file."""
 
 _STATE, _MOST_WHAT = 8, 28

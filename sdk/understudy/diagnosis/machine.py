@@ -86,7 +86,7 @@ def onnxruntime() -> Finding:
     from understudy.engines.onnxruntime_engine import available_providers
     from understudy.errors import EngineError
 
-    needed: tuple[Purpose, ...] = ("lidar", "fusion", "compile")
+    needed: tuple[Purpose, ...] = ("lidar", "fusion", "camera", "compile")
     try:
         providers = available_providers()
     except EngineError as error:

@@ -23,8 +23,8 @@ from understudy.diagnosis.findings import Finding, Purpose, missing, ok, unknown
 from understudy.diagnosis.machine import ROOT
 from understudy.diagnosis.probe import file_number
 
-_NODES: tuple[Purpose, ...] = ("lidar", "fusion")
-_FUSION: tuple[Purpose, ...] = ("fusion",)
+_NODES: tuple[Purpose, ...] = ("lidar", "fusion", "camera")
+_PICTURES: tuple[Purpose, ...] = ("fusion", "camera")
 _MIB = 2**20
 _SEGMENT_BYTES = 128 * _MIB
 _RECEIVE_BYTES, _FRAGMENT_BYTES = 4 * _MIB, 64 * _MIB
@@ -87,10 +87,10 @@ def jpeg() -> Finding:
     found = [name for name in ("simplejpeg", "PIL") if importlib.util.find_spec(name) is not None]
     remedy = "pip install 'understudy[bags]'"
     if "simplejpeg" in found:
-        return ok("jpeg", f"simplejpeg {version_of('simplejpeg')}", _FUSION)
+        return ok("jpeg", f"simplejpeg {version_of('simplejpeg')}", _PICTURES)
     if found:
-        return warn("jpeg", "Pillow only: three times as slow as simplejpeg", remedy, _FUSION)
-    return missing("jpeg", "neither simplejpeg nor Pillow: no compressed pictures", remedy, _FUSION)
+        return warn("jpeg", "Pillow only: three times as slow as simplejpeg", remedy, _PICTURES)
+    return missing("jpeg", "neither simplejpeg nor Pillow: no compressed pictures", remedy, _PICTURES)
 
 
 def middleware(environment: Mapping[str, str]) -> Finding:
