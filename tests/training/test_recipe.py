@@ -24,10 +24,10 @@ def changed(path: str, value: object) -> dict:
     [
         ("epochz", "schedule"),
         ("schedule.epoch", "epochs, peak_learning_rate"),
-        ("detector.szie", "size, grid"),
+        ("detector.szie", "size, sensors, grid"),
         ("detector.grid.cell", "cell_m"),
         ("data.augmentation.flip", "flip_y, max_turn_rad"),
-        ("distillation.terms.0.levels", "schedule, kind, weight, level"),
+        ("distillation.terms.0.levels", "schedule, teacher, gated, kind, weight, level"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_known_ones(path, known):

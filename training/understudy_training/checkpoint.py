@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 
 from understudy.bundle.manifest import Contract
 from understudy.configuration import Config, content_hash, file_sha256, read_config, write_json, write_yaml
+from understudy.datasets.relabeled import LabelsUsed, labels_used_by
 from understudy.errors import InputError
 from understudy_training.batches import TrainingFrames
 from understudy_training.loop.launch import is_first_process
@@ -34,6 +35,8 @@ class DataRecord(Config):
     """How many of its frames were shown."""
     class_names: tuple[str, ...]
     lidar: str | None = None
+    labels: LabelsUsed | None = None
+    """Labels by hand behind it, those of its teacher included; None where every frame has its own."""
 
     @classmethod
     def of(cls, clouds: TrainingFrames) -> DataRecord:
@@ -45,6 +48,7 @@ class DataRecord(Config):
             frames=len(clouds),
             class_names=tuple(dataset.class_names),
             lidar=clouds.lidar,
+            labels=labels_used_by(dataset),
         )
 
 

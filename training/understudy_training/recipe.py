@@ -16,6 +16,7 @@ from understudy_training.augmentation import Augmentation
 from understudy_training.distillation.distiller import DistillationConfig
 from understudy_training.models.config import DetectorConfig, Three
 from understudy_training.models.sizes import Sensors, Size, detector_config
+from understudy_training.xray.complete_objects import CompleteObjects
 
 Precision = Literal["32-true", "bf16-mixed", "fp16-mixed"]
 
@@ -61,6 +62,9 @@ class DataConfig(Config):
     """Sweeps in a cloud: its own and those before it, carried along by the ego's motion. Needs a data set with poses,
     and a vehicle that accumulates alike: the contract carries the number; replay refuses such a bundle until it can.
     Points keep their age, but no encoder looks at it yet."""
+    complete_objects: CompleteObjects | None = None
+    """Show objects whole, gathered over their drive: for a teacher, for a vehicle cannot. Whoever it teaches sees raw
+    frames, while it is shown the same ones complete."""
     max_frames: int | None = Field(None, gt=0)
     """Use only the first so many frames of the split."""
     min_points: int = Field(3, ge=0)

@@ -10,6 +10,7 @@ from understudy.progress import Track, silent
 from understudy_training.batches import TrainingFrames, reach_of
 from understudy_training.loop.order import shards_of
 from understudy_training.recipe import Recipe
+from understudy_training.xray.complete_objects import with_complete_objects
 
 
 def load_frames(
@@ -29,6 +30,7 @@ def load_frames(
     refuse_strange_classes(recipe, dataset)
     reach_m = reach_of(recipe.detector_config().grid, recipe.data.augmentation)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
+    swept = with_complete_objects(swept, recipe.data.complete_objects, recipe.data.lidar)
     pictures = pictures or recipe.detector_config().pictures
     past = recipe.distillation.past_frames if recipe.distillation is not None else 0
     frames = TrainingFrames(swept, recipe.data.lidar, reach_m, recipe.data.max_frames, pictures, past)

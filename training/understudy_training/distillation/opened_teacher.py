@@ -11,7 +11,7 @@ from understudy.bundle.manifest import Contract
 from understudy.bundle.names import MANIFEST
 from understudy.configuration import check_config, content_hash, read_config, read_yaml
 from understudy.errors import InputError
-from understudy_training.checkpoint import CONTRACT, WEIGHTS, load_detector, read_record
+from understudy_training.checkpoint import CONTRACT, RECIPE, WEIGHTS, load_detector, read_record
 from understudy_training.distillation.answers import Asked
 from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.onnx_teacher import OnnxDescription, description_of_ours, onnx_weights, open_onnx
@@ -19,6 +19,8 @@ from understudy_training.distillation.terms.term import Widths
 from understudy_training.distillation.torch_teacher import TorchDescription, open_torch, torch_weights
 from understudy_training.fitting import widths_of
 from understudy_training.models.detector import BevDetector
+from understudy_training.recipe import read_recipe
+from understudy_training.xray.complete_objects import CompleteObjects
 
 MODEL, DESCRIPTION = "model.onnx", "teacher.yaml"
 _PARTS = frozenset({".py", ".pt", ".pth", ".ckpt", ".safetensors"})
@@ -35,11 +37,13 @@ class OpenedTeacher:
         network: takes what its `collate` makes, gives a detector's outputs.
         weights: hash of what decides what it says.
         sweeps: in the clouds that it was trained with.
+        complete_objects: how the objects were gathered that it was trained on, and is asked about; None for raw frames.
     """
 
     network: BevDetector | ForeignTeacher
     weights: str = ""
     sweeps: int = 1
+    complete_objects: CompleteObjects | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -80,7 +84,8 @@ def open_teacher(path: Path, class_names: Sequence[str]) -> OpenedTeacher:
     """
     if is_run(path):
         detector, contract = load_detector(path)
-        return OpenedTeacher(detector, read_record(path).weights, contract.sweeps)
+        objects = read_recipe(path / RECIPE).data.complete_objects
+        return OpenedTeacher(detector, read_record(path).weights, contract.sweeps, objects)
     description, file = _described(path)
     if isinstance(description, TorchDescription):
         weights = torch_weights(file.parent, description)

@@ -20,6 +20,7 @@ from understudy_training.loop.options import Teachings
 from understudy_training.models.config import DetectorConfig, Encoder, LearnedPillarEncoder
 from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
+from understudy_training.xray.complete_objects import with_complete_objects
 
 CACHE_FOLDER = "teacher-answers"
 _ANSWERS_FORM = 4
@@ -65,11 +66,12 @@ def make_teachings(
 
 
 def _shown_to(recipe: Recipe, teacher: OpenedTeacher, frames: TrainingFrames) -> TrainingFrames:
-    """The student's frames, or the same ones with the pictures that the teacher looks at."""
+    """The student's frames, or the same ones with the pictures that the teacher looks at, and its objects whole."""
     pictures = larger_pictures(recipe, teacher)
-    if pictures == frames.pictures:
+    if pictures == frames.pictures and teacher.complete_objects is None:
         return frames
-    return TrainingFrames(frames.dataset, frames.lidar, frames.reach_m, frames.num_frames, pictures)
+    dataset = with_complete_objects(frames.dataset, teacher.complete_objects, frames.lidar)
+    return TrainingFrames(dataset, frames.lidar, frames.reach_m, frames.num_frames, pictures)
 
 
 def larger_pictures(recipe: Recipe, teacher: OpenedTeacher) -> Pictures | None:

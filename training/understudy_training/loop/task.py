@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning
@@ -128,8 +128,12 @@ class DetectionTask(lightning.LightningModule):
             overlap=loss.gaussian_overlap,
             min_radius=loss.min_radius,
         )
-        taught = {} if self.distiller is None else {name: teacher(batch) for name, teacher in self._teachers.items()}
-        return Lesson(targets, taught)
+        if self.distiller is None:
+            return Lesson(targets, {})
+        # What a term's sum is divided by is counted before the student answers, so the labels stand here too.
+        boxes, labels = batch.boxes.geometry, batch.boxes.labels
+        said = {name: teacher(batch) for name, teacher in self._teachers.items()}
+        return Lesson(targets, {name: replace(of, boxes=boxes, labels=labels) for name, of in said.items()})
 
     def _divisors_of(self, part: Part) -> Tensor:
         """`(3 + T,)` what the losses and the terms of each part are divided by."""
