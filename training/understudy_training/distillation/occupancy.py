@@ -46,24 +46,28 @@ class VoxelGrid:
         """Side of a voxel on the ground."""
         return self.grid.cell_m * self.stride
 
-    def place(self, points_ego: Tensor) -> Tensor:
-        """`(..., 3)` column, row and layer of points, not rounded."""
-        corner = (self.grid.x_range_m[0], self.grid.y_range_m[0], self.grid.z_range_m[0])
-        size_m = (self.cell_m, self.cell_m, self.layer_m)
-        return (points_ego - points_ego.new_tensor(corner)) / points_ego.new_tensor(size_m)
+    def cells(self, points_ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Column, row and layer of `(..., 3)` points as whole numbers in float, wherever they are."""
+        lows_m = (self.grid.x_range_m[0], self.grid.y_range_m[0], self.grid.z_range_m[0])
+        sizes_m = (self.cell_m, self.cell_m, self.layer_m)
+        column, row, layer = (
+            ((part - low_m) * (1 / size_m)).floor()
+            for part, low_m, size_m in zip(points_ego.unbind(-1), lows_m, sizes_m, strict=True)
+        )
+        return column, row, layer
+
+    def holds(self, column: Tensor, row: Tensor, layer: Tensor) -> Tensor:
+        """Whether each cell lies on the grid."""
+        layers, height, width = self.shape
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        return inside & (layer >= 0) & (layer < layers)
 
     def voxels(self, points_ego: Tensor) -> Tensor:
-        """`(...,)` int64 voxel of each point; -1 off the grid."""
+        """`(...,)` int64 voxel of each of `(..., 3)` points; -1 off the grid."""
         _, height, width = self.shape
-        cells = self.place(points_ego).floor()
-        column, row, layer = cells.long().unbind(-1)
-        return torch.where(self.holds(cells), (layer * height + row) * width + column, torch.full_like(row, -1))
-
-    def holds(self, cells: Tensor) -> Tensor:
-        """`(...,)` bool: whether `(..., 3)` columns, rows and layers lie on the grid."""
-        layers, height, width = self.shape
-        inside = (cells >= 0) & (cells < cells.new_tensor([width, height, layers]))
-        return inside.all(-1)
+        column, row, layer = self.cells(points_ego)
+        number = (layer * height + row) * width + column
+        return torch.where(self.holds(column, row, layer), number, torch.full_like(number, -1)).long()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +117,13 @@ def box_gaussians(
         min_radius: least radius on the ground, in voxels.
     """
     layers, height, width = voxel_grid.shape
-    cells = voxel_grid.place(geometry[..., :3]).floor()
-    drawn = valid & voxel_grid.holds(cells)
+    cells = voxel_grid.cells(geometry[..., :3])
+    drawn = valid & voxel_grid.holds(*cells)
     flat = torch.full((len(geometry) * layers * height * width,), _LEAST, device=geometry.device)
     if not bool(drawn.any()):
         return flat.view(len(geometry), layers, height, width)
     frame, boxes = drawn.nonzero()[:, 0], geometry[drawn]
-    column, row, layer = cells[drawn].unbind(-1)
+    column, row, layer = (part[drawn] for part in cells)
     radius = gaussian_radius(boxes[:, 3] / voxel_grid.cell_m, boxes[:, 4] / voxel_grid.cell_m, overlap)
     radius = radius.clamp(min=min_radius)
     layers_of, upward = _window(layer, (boxes[:, 5] / 2 / voxel_grid.layer_m).floor(), layers)

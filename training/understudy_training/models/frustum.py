@@ -46,8 +46,9 @@ class Frustum:
 
     def places(self) -> Tensor:
         """`(B, N, D, h, w, 3)` middle of every bin of every feature, in ego."""
-        reached = self.depths_m[:, :, :, None, None, None] * self.rays[:, :, None]
-        return self.origins[:, :, None, None, None] + reached
+        by_axis = self.rays.movedim(-1, 0)[:, :, :, None] * self.depths_m[:, :, :, None, None]
+        by_axis += self.origins.movedim(-1, 0)[..., None, None, None]
+        return by_axis.movedim(0, -1)
 
 
 def _looks(camera: Camera, pictures: Pictures) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
