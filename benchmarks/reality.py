@@ -28,10 +28,10 @@ from understudy_training.recipe import read_recipe
 
 RECIPE = "reality-student"
 SCENES, CONTROL, WITH_REAL = "scenes alone", "tuned on scenes", "tuned with real frames"
-_REPEATS = 10
-"""How often a real frame is shown in an epoch of the tuning."""
-_MOST_SCENES = 50
-"""Frames of each rig that are shown beside them."""
+_REPEATS = 15
+"""How often each real frame is shown in the tuning, augmented anew each time."""
+_BESIDE = 30
+"""Frames of each rig that are shown beside them; the control is shown twice as many and no real ones."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Benchmark:
     def tuned(self) -> None:
         """Each student further, with the real frames of one half of the data sets or the other, and with none."""
         recipe, real = read_recipe(RECIPE), open_real(self.data)
-        shown = mixture(self.scenes(), most=_MOST_SCENES)
+        beside, only = mixture(self.scenes(), most=_BESIDE), mixture(self.scenes(), most=2 * _BESIDE)
         for seed in self.seeds:
             start = self.run("scenes", seed)
-            tune(start, recipe, shown, self.run("control", seed), seed, say)
+            tune(start, recipe, only, self.run("control", seed), seed, say)
             for fold, names in FOLDS.items():
-                both = joined(shown, mixture([real[name] for name in names], repeats=_REPEATS))
+                both = joined(beside, mixture([real[name] for name in names], repeats=_REPEATS))
                 tune(start, recipe, both, self.run(fold, seed), seed, say)
 
     def results(self) -> None:

@@ -16,7 +16,7 @@ from understudy_training.recipe import Recipe
 
 Say = Callable[[str], None]
 
-TUNED_EPOCHS = 2
+TUNED_EPOCHS = 1
 TUNED_RATE = 0.0015
 
 
