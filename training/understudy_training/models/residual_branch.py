@@ -49,10 +49,13 @@ class DilatedBlock(nn.Sequential):
         """`(B, C, H, W)`."""
         if dense.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                wide: Tensor = super().forward(dense.float())
-            return wide
-        result: Tensor = super().forward(dense)
-        return result
+                return self._through(dense.float())
+        return self._through(dense)
+
+    def _through(self, dense: Tensor) -> Tensor:
+        for layer in self:
+            dense = layer(dense)
+        return dense
 
 
 class AtrousGate(nn.Module):
