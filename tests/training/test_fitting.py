@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.training.distillation.camera_drives import CameraDrives, camera_detector
 from understudy.errors import GeometryError, InputError, UnderstudyError
 from understudy_training.augmentation import Augmentation
 from understudy_training.batches import TrainingFrames, labelled_frame, reach_of
@@ -64,6 +65,19 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, clouds):
     assert_equal_weights(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
     assert read_record(tmp_path / "a").weights == read_record(tmp_path / "b").weights
     assert read_record(tmp_path / "a").weights != read_record(tmp_path / "c").weights
+
+
+def test_the_sensors_that_training_hides_follow_from_the_seed_alone(tmp_path):
+    encoder = {"kind": "fusion", "lidar": {"kind": "occupancy"}, "camera": camera_detector()["encoder"]}
+    recipe = tiny(detector=camera_detector() | {"encoder": encoder})
+    frames = load_frames(recipe, CameraDrives(1))
+    for name, seed in (("control", 3), ("student", 3), ("other", 4)):
+        before = torch.get_rng_state()
+        fit(recipe, frames, tmp_path / name, FitOptions(seed=seed))
+        assert torch.equal(before, torch.get_rng_state())
+        torch.rand(1)  # as the jobs before it in the same process may have done
+    assert_equal_weights(state_of(tmp_path / "control"), state_of(tmp_path / "student"))
+    assert read_record(tmp_path / "control").weights != read_record(tmp_path / "other").weights
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, clouds):

@@ -105,6 +105,7 @@ def fit(
             _begin(recipe, clouds, folder, options, identity if checkpoint is None else None)
         stack.enter_context(quiet_lightning())
         stack.enter_context(deterministic_algorithms(options.deterministic))
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # the task seeds it; whoever called goes on with its own
         return _trained(recipe, clouds, folder, options, teachings, checkpoint, say)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,10 @@ class DetectionTask(lightning.LightningModule):
         own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.asked)
         said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[3:])
         return {"loss": total + said.total, "parts": parts | said.by_term}
+
+    def on_fit_start(self) -> None:
+        """Lightning's hook: what training draws, as which sensors it hides, follows from the seed and the process."""
+        torch.manual_seed(int(np.random.SeedSequence((self.views.seed, ranks.rank())).generate_state(1, np.uint64)[0]))
 
     @property
     def _learns_depth(self) -> bool:
