@@ -158,6 +158,15 @@ def test_depth_that_is_right_costs_nothing():
     assert depth_loss(outputs, nowhere) == 0
 
 
+def test_no_depth_is_asked_for_where_there_is_no_picture():
+    lift = build("camera").encoder
+    whole = seen(0)
+    bins = lift.collate([whole, replace(whole, images={"rear": whole.images["rear"]})]).depth_bins
+    assert (bins[0] >= 0).flatten(1).any(1).all()
+    assert (bins[1, 0] == -1).all()
+    assert torch.equal(bins[1, 1], bins[0, 1])
+
+
 def test_training_hides_cameras_and_evaluation_never():
     detector = build("fusion")
     inputs = detector.collate([seen(number) for number in range(8)])

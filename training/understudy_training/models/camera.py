@@ -32,7 +32,7 @@ class ImagesBatch:
         camera_mask: `(B, N)` float32, 0 for a camera that did not deliver.
         lift_pixels: `(B, S, V)` int32, rows of the batch's features `(B * N * h * w, C)`; one past them where none.
         lift_depths: `(B, S, V)` int32, rows of the batch's depths `(B * N * h * w * D,)`; one past them where none.
-        depth_bins: `(B, N, h, w)` int16 bin of the nearest LiDAR point, -1 where there is none.
+        depth_bins: `(B, N, h, w)` int16 bin of what the LiDAR saw there, -1 where it saw nothing or no picture is.
         frustum: where the features look.
     """
 
@@ -130,6 +130,8 @@ class CameraLift(nn.Module):
         cells = pictures.num_cameras * pictures.feature_size[0] * pictures.feature_size[1]
         true_depth = depth_targets if self.config.true_depth == "nearest" else mean_depth_bins
         bins = [true_depth(frame.points, entry, pictures) for frame, entry in zip(frames, cameras, strict=True)]
+        for entry, (_, mask) in zip(bins, made, strict=True):
+            entry[mask == 0] = -1  # no picture, nothing to see the depth in
         return ImagesBatch(
             images=torch.from_numpy(np.stack([images for images, _ in made])),
             camera_mask=torch.from_numpy(np.stack([mask for _, mask in made])),
