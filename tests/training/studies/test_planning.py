@@ -67,10 +67,11 @@ def test_a_preset_makes_the_study_smaller(tmp_path, scenes):
     assert plan.jobs[0].gmacs < plan_of(tmp_path, scenes).jobs[0].gmacs
 
 
-def test_recipes_that_would_make_an_unfair_comparison_are_refused(tmp_path, scenes):
+@pytest.mark.parametrize("part", [{"schedule": {"epochs": 3}}, {"loss": {"regression_weight": 2.0}}])
+def test_recipes_that_would_make_an_unfair_comparison_are_refused(tmp_path, scenes, part):
     write_study(tmp_path)
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe("own", schedule={"epochs": 3})))
-    with pytest.raises(RecipeError, match="only the teaching may differ"):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe("own", **part)))
+    with pytest.raises(RecipeError, match=f"longer: {next(iter(part))} of own.yaml.* only the teaching may differ"):
         plan_of(tmp_path, scenes, methods=[{"label": "longer", "recipes": {"small": "own.yaml"}}])
 
 

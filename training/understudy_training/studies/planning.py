@@ -205,11 +205,11 @@ class _Planner:
             yield self._planned("random", f"{method.label}-{RANDOM}", student, untrained, seed, recipe, method.data)
 
     def _taught(self, method: Method, student: str, control: Recipe) -> Recipe:
-        """The control's recipe with the method's terms, or the method's own, which differs in nothing else."""
+        """The control's recipe with the method's terms, or the method's own, which may show other data otherwise."""
         own = method.recipes.get(student)
         recipe = control if own is None else self._recipe(own, self.preset.epochs)
-        for part in ("detector_config()", "schedule", "data.batch_size"):
-            if _part(recipe, part) != _part(control, part):
+        for part, found in _compared(recipe).items():
+            if found != _compared(control)[part]:
                 remedy = "give both the same: only the teaching may differ"
                 raise RecipeError(f"method {method.label}: {part} of {own}", found="not the control's", remedy=remedy)
         if method.distillation is None:
@@ -329,10 +329,15 @@ def _refuse_endless(recipe: Recipe) -> None:
         raise InputError(f"recipe {recipe.name}: a shuffled teacher", found="an endless augmentation", remedy=remedy)
 
 
-def _part(recipe: Recipe, name: str) -> object:
-    if name == "detector_config()":
-        return recipe.detector_config()
-    return recipe.data.batch_size if name == "data.batch_size" else recipe.schedule
+def _compared(recipe: Recipe) -> dict[str, object]:
+    """What a method must leave as the control has it, or a gain would be that of something else."""
+    return {
+        "detector": recipe.detector_config(),
+        "schedule": recipe.schedule,
+        "data.batch_size": recipe.data.batch_size,
+        "loss": recipe.loss,
+        "precision": recipe.precision,
+    }
 
 
 def _address(facts: dict[str, str]) -> str:

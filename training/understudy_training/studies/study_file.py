@@ -61,8 +61,8 @@ class Method(Config):
     data: str = MAIN
     """Data set the student is trained on; it is evaluated on the main one all the same."""
     recipes: dict[str, str] = Field(default_factory=dict)
-    """Recipe instead of the student's own, by student. Detector, schedule and number of frames of a step must agree;
-    its distillation counts where the method has none."""
+    """Recipe instead of the student's own, by student. Detector, schedule, loss, precision and number of frames of a
+    step must agree; its distillation counts where the method has none."""
     students: tuple[str, ...] | None = None
     """Only these; None is every student."""
     uses_labels: bool = True
@@ -190,7 +190,7 @@ def read_study(name_or_path: str | Path) -> tuple[Study, Path]:
     """
     path = Path(name_or_path)
     shipped = shipped_studies()
-    if not path.exists() and str(name_or_path) in shipped:
+    if not path.is_file() and str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
     if not path.is_file():
         wanted = f"a file, or one of: {', '.join(shipped)}"
