@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,6 +36,12 @@ class SizedDetector(Config):
     """What is taken of the cameras, where `sensors` has any."""
     depth: Literal["predicted", "assistant", "expert"] = "predicted"
     """Of a teacher that sees the LiDAR's depth in its pictures; see `CameraEncoder.depth`."""
+
+    @model_validator(mode="after")
+    def _depth_is_of_pictures(self) -> SizedDetector:
+        if self.depth != "predicted" and self.sensors == "lidar":
+            raise ValueError(f"depth: {self.depth} is of pictures, and sensors: lidar sees none")
+        return self
 
     def build(self) -> DetectorConfig:
         """The detector written out."""
@@ -211,12 +218,19 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     """
     path = Path(name_or_path)
     shipped = shipped_recipes()
-    if not path.exists() and str(name_or_path) in shipped:
+    if not path.is_file() and str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
     if not path.is_file():
-        wanted = f"a file, or one of: {', '.join(shipped)}"
+        wanted = f"a file, or one of: {_nearest(str(name_or_path), list(shipped))}"
         raise RecipeError(f"recipe {name_or_path}", found="no such recipe", wanted=wanted)
     return check_recipe(read_yaml(path), str(path))
+
+
+def _nearest(name: str, known: list[str], count: int = 8) -> str:
+    """The names that look most like one, and how many others there are."""
+    nearest = get_close_matches(name, known, count, cutoff=0.0)
+    others = len(known) - len(nearest)
+    return ", ".join(nearest) + (f" and {others} others" if others else "")
 
 
 def check_recipe(values: dict[str, object], source: str) -> Recipe:
