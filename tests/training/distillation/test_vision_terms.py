@@ -17,9 +17,10 @@ from understudy_training.distillation.answers import Answers
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.frames import load_frames
-from understudy_training.distillation.teacher_cache import LiveTeacher
+from understudy_training.distillation.opened_teacher import OpenedTeacher
+from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher
 from understudy_training.distillation.teacher_evaluation import evaluate_as_asked, needs_true_depth
-from understudy_training.distillation.teaching import make_teacher, refuse_unless_comparable
+from understudy_training.distillation.teaching import make_teacher, pictures_for, refuse_unless_comparable
 from understudy_training.distillation.terms import MonoTAKDConfig, VCDConfig, Widths
 from understudy_training.export import export_detector
 from understudy_training.fitting import Teaching, build_detector, fit, widths_of
@@ -284,6 +285,26 @@ def test_teachers_with_true_depth_are_judged_as_they_are_asked(depth: str):
     evaluation = evaluate_as_asked(teacher, CameraDrives(), subject=depth)
     assert evaluation.num_frames == 6
     assert not teacher.training
+
+
+def test_a_teacher_is_shown_its_own_cameras_and_the_student_its_own(tmp_path: Path):
+    drives = CameraDrives(num_drives=1, num_cameras=2)
+    single = camera_detector(1)
+    single["encoder"]["pictures"]["cameras"] = ["camera_1"]
+    student, teacher = recipe_of([{"kind": "dense_response"}], single), network()
+    pictures = pictures_for(student, OpenedTeacher(teacher))
+    assert pictures == teacher.config.pictures
+    shown = load_frames(student, drives, pictures=pictures)
+    assert [list(frames[0].images) for frames in (load_frames(student, drives), shown)] == [
+        ["camera_1"],
+        ["camera_0", "camera_1"],
+    ]
+    assert isinstance(make_teacher(student, teacher, shown, tmp_path), CachedTeacher)
+    alike = camera_detector(2)
+    alike["encoder"]["pictures"]["depth"]["count"] = 5
+    own = recipe_of([{"kind": "dense_response"}], alike)
+    assert pictures_for(own, OpenedTeacher(teacher)) == own.detector_config().pictures
+    assert pictures_for(own, OpenedTeacher(lidar_teacher())) == own.detector_config().pictures
 
 
 @pytest.mark.parametrize("name", ["monotakd-student", "vcd-student"])

@@ -25,6 +25,8 @@ from understudy_training.xray.complete_objects import with_complete_objects
 CACHE_FOLDER = "teacher-answers"
 _ANSWERS_FORM = 4
 """To be raised when what is asked or kept changes, so that no older answer is taken for a new one."""
+_TAKEN = ("num_cameras", "cameras", "width_px", "height_px")
+"""What of `Pictures` decides which pictures are taken, and at what size."""
 
 
 def make_teachings(
@@ -67,18 +69,20 @@ def make_teachings(
 
 def _shown_to(recipe: Recipe, teacher: OpenedTeacher, frames: TrainingFrames) -> TrainingFrames:
     """The student's frames, or the same ones with the pictures that the teacher looks at, and its objects whole."""
-    pictures = larger_pictures(recipe, teacher)
+    pictures = pictures_for(recipe, teacher)
     if pictures == frames.pictures and teacher.complete_objects is None:
         return frames
     dataset = with_complete_objects(frames.dataset, teacher.complete_objects, frames.lidar)
     return TrainingFrames(dataset, frames.lidar, frames.reach_m, frames.num_frames, pictures)
 
 
-def larger_pictures(recipe: Recipe, teacher: OpenedTeacher) -> Pictures | None:
-    """The pictures that both student and teacher can be shown: the larger of the two's; None when neither looks."""
+def pictures_for(recipe: Recipe, teacher: OpenedTeacher) -> Pictures | None:
+    """The pictures that a teacher is shown: its own, or the student's where they are alike or it looks at none."""
     own, its = recipe.detector_config().pictures, teacher.network.config.pictures
-    wanted = [entry for entry in (own, its) if entry is not None]
-    return max(wanted, key=lambda pictures: pictures.width_px, default=None)
+    if own is None or its is None:
+        return own or its
+    alike = own.model_copy(update={name: getattr(its, name) for name in _TAKEN}) == own
+    return own if alike else its
 
 
 def make_teacher(
