@@ -12,10 +12,11 @@ from understudy.boxes import Boxes
 from understudy.bundle.inputs import Pictures
 from understudy.errors import FrameError, GeometryError
 from understudy.frame import Image
-from understudy.rig import Camera, Rig
+from understudy.rig import Camera, Mounting, Rig
 from understudy.undistortion import undistort_map
 
 _CAMERAS_KEPT = 32
+_ANYWHERE = Mounting(translation_m=(0.0, 0.0, 0.0))
 _REDUCED_BELOW = 0.75
 """Below this scale each pixel is the mean of four places, so that thin things do not vanish."""
 
@@ -31,12 +32,12 @@ def chosen_cameras(rig: Rig, pictures: Pictures) -> tuple[str, ...]:
         return pictures.cameras
     if len(cameras) == pictures.num_cameras:
         return tuple(cameras)
-    named = f" called {', '.join(pictures.cameras)}, or" if pictures.cameras else ""
+    named = f"called {', '.join(pictures.cameras)}, or that many in all" if pictures.cameras else "in all"
     raise GeometryError(
         f"rig {rig.name}: cameras",
         found=", ".join(cameras) or "none",
-        wanted=f"{pictures.num_cameras}{named} that many in all",
-        remedy="name the rig's cameras so, or leave the others out of the rig",
+        wanted=f"{pictures.num_cameras} {named}",
+        remedy="rename them in the rig, or leave others out",
     )
 
 
@@ -123,9 +124,16 @@ class PictureSampler:
         flat[self._black] = 0
 
 
-@lru_cache(_CAMERAS_KEPT)
 def picture_sampler(camera: Camera, width_px: int, height_px: int) -> PictureSampler:
-    """The sampler of a camera; the last few are kept, because a rig's cameras stay what they are."""
+    """The sampler of a camera, wherever it is mounted: training turns the scene under it anew for each frame.
+
+    The last few are kept, because a rig's cameras stay what they are.
+    """
+    return _sampler(camera.model_copy(update={"ego_from_sensor": _ANYWHERE}), width_px, height_px)
+
+
+@lru_cache(_CAMERAS_KEPT)
+def _sampler(camera: Camera, width_px: int, height_px: int) -> PictureSampler:
     return PictureSampler(camera, width_px, height_px)
 
 

@@ -20,7 +20,7 @@ from understudy.network_pictures import (
     refuse_other_picture,
     shown_in_pictures,
 )
-from understudy.rig import Camera
+from understudy.rig import Camera, Mounting
 from understudy.testing import noise_pictures, surround_rig, tiny_pictures
 from understudy.undistortion import remap, undistort_map
 
@@ -152,6 +152,8 @@ def test_results_are_the_callers_and_rooms_are_shared() -> None:
     of, room = camera(), SamplingRoom()
     sampler, rng = picture_sampler(of, 320, 192), np.random.default_rng(0)
     assert picture_sampler(of, 320, 192) is sampler, "its places are worked out once"
+    elsewhere = of.model_copy(update={"ego_from_sensor": Mounting(translation_m=(0.3, 0.2, 0.1))})
+    assert picture_sampler(elsewhere, 320, 192) is sampler, "a camera sees the same pixels wherever it is mounted"
     pictures = [rng.integers(0, 256, (400, 640, 3), dtype=np.uint8) for _ in range(3)]
     alone = [sampler(pixels) for pixels in pictures]
     shared = [sampler(pixels, room) for pixels in pictures]
@@ -185,7 +187,7 @@ def test_cameras_are_chosen_by_name_or_by_number() -> None:
         GeometryError, match=r"rig surround: cameras: found left, right, rear, wanted 2 called front, r"
     ):
         chosen_cameras(surround_rig(("left", "right", "rear")), wanted)
-    with pytest.raises(GeometryError, match=r"found none, wanted 2 that many in all"):
+    with pytest.raises(GeometryError, match=r"found none, wanted 2 in all"):
         chosen_cameras(surround_rig(()), nameless)
 
 
