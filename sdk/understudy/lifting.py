@@ -80,6 +80,14 @@ def cells_and_bins(
         camera: of the rig.
         pictures: what the network takes.
     """
+    cell, depth_m = cells_and_depths(places, camera, pictures)
+    return cell, pictures.depth.bin_of(depth_m)
+
+
+def cells_and_depths(
+    places: NDArray[np.floating], camera: Camera, pictures: Pictures
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same cells, and the depths in meters as of a camera of `pictures.focal_px`; -1 where no cell shows it."""
     seen_by, stride = network_camera(camera, pictures.width_px, pictures.height_px), pictures.feature_stride
     pixel, depth_m = seen_by.project(places)
     inside = (pixel >= -0.5).all(axis=1) & (pixel < [pictures.width_px - 0.5, pictures.height_px - 0.5]).all(axis=1)
@@ -87,8 +95,7 @@ def cells_and_bins(
     near = np.where(inside[:, None], pixel, 0.0)
     column, row = ((near[:, axis] + 0.5) // stride for axis in (0, 1))
     cell = np.where(inside, row * pictures.feature_size[1] + column, -1).astype(np.int64)
-    scaled_m = np.where(inside, depth_m * (pictures.focal_px / seen_by.fx_px), -1.0)
-    return cell, pictures.depth.bin_of(scaled_m)
+    return cell, np.where(inside, depth_m * (pictures.focal_px / seen_by.fx_px), -1.0)
 
 
 def depth_targets(points: NDArray[np.floating], cameras: Sequence[Camera], pictures: Pictures) -> NDArray[np.int16]:
