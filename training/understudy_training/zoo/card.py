@@ -35,7 +35,7 @@ class Score(Config):
     overlap: Overlap
     iou_threshold: float
     range_m: tuple[float, float]
-    ap_percent: float | None
+    ap_percent: float | None = None
 
 
 class ModelCard(Config):
@@ -120,7 +120,7 @@ def make_card(run: Path, evaluation: Evaluation, text: CardText) -> ModelCard:
 
 def describe_card(card: ModelCard) -> Iterator[str]:
     """The card as text of at most 100 columns."""
-    yield f"{card.name}: {card.summary}"
+    yield from wrap(f"{card.name}: {card.summary}", _COLUMNS, subsequent_indent="  ")
     facts = {
         "sensors": f"{card.sensors}; classes {', '.join(card.classes)}",
         "cost": f"{card.gmacs:.2f} GMAC, {card.parameters / 1e6:.2f} M parameters, {card.weights_bytes / 1e6:.2f} MB",
