@@ -61,9 +61,23 @@ def check_config(values: Any, kind: type[ConfigT], source: str, error: type[Unde
             raise error(
                 f"{source}: unknown key {where}{more}", wanted=f"one of: {known}", remedy="remove or correct it"
             ) from None
-        raise error(
-            f"{source}: {where}{more}", found=repr(first.get("input"))[:80], wanted=_message(first["msg"])
-        ) from None
+        raise error(f"{source}: {where}{more}", **_said(first)) from None
+
+
+def _said(failure: Any) -> dict[str, str]:
+    """What was found and wanted where pydantic refuses a value; of a whole section that does not fit, only what is."""
+    kind, value, text, about = (*(failure[key] for key in ("type", "input", "msg")), failure.get("ctx", {}))
+    if kind == "value_error" and isinstance(value, dict | BaseModel):
+        return {"found": text.removeprefix("Value error, ")}
+    if kind == "union_tag_invalid":
+        return {"found": about["tag"], "wanted": f"one of: {about['expected_tags']}".replace("'", "")}
+    if kind == "union_tag_not_found":
+        return {"found": f"no {about['discriminator']}".replace("'", ""), "wanted": "one that says what it is"}
+    wanted = {
+        "too_short": f"at least {about.get('min_length')} of them",
+        "string_pattern_mismatch": f"a name that matches {about.get('pattern')}",
+    }
+    return {"found": repr(value)[:80], "wanted": wanted.get(kind) or _message(text)}
 
 
 def _message(text: str) -> str:

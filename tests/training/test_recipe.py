@@ -109,7 +109,10 @@ def test_the_demo_student_costs_a_tenth_of_its_teacher():
 
 def test_a_missing_recipe_is_answered_with_the_shipped_ones():
     with pytest.raises(RecipeError, match="demo-student"):
-        read_recipe("no-such")
+        read_recipe("no-such-student")
+    with pytest.raises(RecipeError, match=r"one of: benchmark-student, .* others$") as refused:
+        read_recipe("benchmrk-student")
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
@@ -118,3 +121,32 @@ def test_every_shipped_recipe_builds(name):
     assert recipe.name == name
     assert recipe.contract().classes
     assert recipe.data.classes == ("official" if name.startswith(("kitti", "nuscenes")) else None)
+
+
+def camera_recipe(**changes):
+    values = yaml.safe_load(shipped_recipes()["benchmark-camera"].read_text())
+    values["detector"]["pictures"].update(changes)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width_px": 10**9}, "pictures.width_px: found 1000000000, wanted less than or equal to 8192"),
+        ({"depth": {"near_m": 1, "far_m": 50, "count": 10**9}}, "pictures.depth.count: found 1000000000"),
+        ({"hits": 99}, "pictures.hits: found 99"),
+        ({"num_cameras": 5}, "pictures: found cameras: 6 different names, num_cameras is 5"),
+        ({"height_px": 100}, "pictures: found pictures: 192 x 100 px is not a whole multiple"),
+        ({"heights_m": []}, r"heights_m: found \[\], wanted at least 1 of them"),
+    ],
+)
+def test_pictures_that_no_network_takes_are_refused_before_anything_is_made(changes, says):
+    with pytest.raises(RecipeError, match=says):
+        check_recipe(camera_recipe(**changes), "recipe").resolved()
+
+
+def test_true_depth_without_pictures_is_refused():
+    values = yaml.safe_load(shipped_recipes()["benchmark-student"].read_text())
+    values["detector"]["depth"] = "expert"
+    with pytest.raises(RecipeError, match="depth: expert is of pictures, and sensors: lidar sees none"):
+        check_recipe(values, "recipe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ def export(
     record = export_run(run, out, half=fp16)
     takes = ", ".join(f"{tensor.name} ({', '.join(map(str, tensor.shape))})" for tensor in record.inputs)
     typer.echo(f"{out / 'model.onnx'}: opset {record.opset}, IR {record.ir_version}")
-    typer.echo(f"  takes {takes}")
+    typer.echo(textwrap.fill(f"takes {takes}", 100, initial_indent="  ", subsequent_indent="        "))
     typer.echo(f"  {record.gmacs:.2f} GMAC, {record.parameters:,} parameters; {_agreement(record.parity)}")
     if record.fp16_parity is not None:
         typer.echo(f"{out / 'model.fp16.onnx'}: {_agreement(record.fp16_parity)}")

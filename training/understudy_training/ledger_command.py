@@ -10,6 +10,8 @@ import typer
 from understudy import progress
 from understudy.cli import needs
 
+_MOST_SHARES = 10_000
+
 if TYPE_CHECKING:
     from understudy_training.studies.planning import Planned, StudyPlan
 
@@ -124,7 +126,7 @@ def parse_share(text: str) -> tuple[int, int]:
     from understudy.errors import InputError
 
     number, _, shares = text.partition("/")
-    if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
+    if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares) <= _MOST_SHARES):
         raise InputError("--share", found=text, wanted="a number of a share and how many there are, such as 1/3")
     return int(number), int(shares)
 

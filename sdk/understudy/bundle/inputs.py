@@ -57,7 +57,7 @@ class DepthBins(Config):
 
     near_m: float = Field(2.0, ge=0)
     far_m: float = Field(58.0, gt=0)
-    count: int = Field(40, gt=1)
+    count: int = Field(40, gt=1, le=1024)
 
     @model_validator(mode="after")
     def _is_a_range(self) -> DepthBins:
@@ -90,12 +90,12 @@ class Pictures(Config):
     `understudy.lifting` makes them from the rig: one graph for all rigs with so many cameras.
     """
 
-    num_cameras: int = Field(gt=0)
+    num_cameras: int = Field(gt=0, le=64)
     cameras: tuple[str, ...] = ()
     """Their names in the rigs the student was trained with. A rig that has them gives these, another one of exactly so
     many cameras gives all of its own, in its file's order."""
-    width_px: int = Field(gt=0)
-    height_px: int = Field(gt=0)
+    width_px: int = Field(gt=0, le=8192)
+    height_px: int = Field(gt=0, le=8192)
     feature_stride: int = Field(8, gt=0)
     """Pixels per cell of the features."""
     focal_px: float = Field(gt=0)
@@ -105,7 +105,7 @@ class Pictures(Config):
     """Heights above the ground at which features are looked up over each cell; each becomes channels of its own."""
     cell_stride: int = Field(1, gt=0)
     """Grid cells per cell of the lifted map, along each axis."""
-    hits: int = Field(2, gt=0)
+    hits: int = Field(2, gt=0, le=16)
     """Cameras that may show one place."""
 
     @model_validator(mode="after")

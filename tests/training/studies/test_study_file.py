@@ -29,6 +29,11 @@ def test_a_study_is_read_with_its_methods(tmp_path):
         ({"methods": [DENSE | {"label": "a b"}]}, "methods.0.label"),
         ({"reference": "fitnet"}, "reference: fitnet is not among dense"),
         ({"seeds": [1, 1]}, "every seed once"),
+        ({"seeds": [-1]}, "seeds from 0 to 4294967295"),
+        ({"seeds": [2**32]}, "seeds from 0 to 4294967295"),
+        ({"methods": []}, "methods: found \\[\\], wanted at least 1 of them"),
+        ({"methods": [DENSE | {"distillation": {"terms": [{"kind": "magic"}]}}]}, "found magic, wanted one of: resp"),
+        ({"methods": [DENSE | {"distillation": {"terms": [{"level": "low"}]}}]}, "terms.0.*: found no kind"),
         ({"teachers": {"big": {}}}, "either recipe or run"),
     ],
 )

@@ -114,6 +114,8 @@ class Study(Config):
     def _are_different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
             raise ValueError("every seed once")
+        if not all(0 <= seed < 2**32 for seed in seeds):
+            raise ValueError("seeds from 0 to 4294967295")
         return seeds
 
     @model_validator(mode="after")
