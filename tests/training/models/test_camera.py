@@ -8,18 +8,26 @@ import numpy as np
 import pytest
 import torch
 
+from understudy.boxes import Boxes
 from understudy.bundle.inputs import DepthBins, Pictures
 from understudy.bundle.manifest import Grid
+from understudy.datasets.dataset import Sample
 from understudy.errors import EngineError, RecipeError
+from understudy.feeding import PicturesFeeder
+from understudy.frame import Frame, PointCloud
 from understudy.lifting import lift_table
 from understudy.pose import Pose
 from understudy.rig import Camera, Mounting
+from understudy.testing import noise_pictures, surround_rig
+from understudy_training.batches import labelled_frame
+from understudy_training.export import export_detector
 from understudy_training.losses import depth_count, depth_loss
 from understudy_training.models.camera import CameraLift, ImagesBatch, one_hot_depth
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import BevDetector
 from understudy_training.models.observed import Observed
 from understudy_training.models.sizes import Sensors, detector_config
+from understudy_training.recipe import read_recipe
 
 GRID = Grid(x_range_m=(-12.8, 12.8), y_range_m=(-9.6, 9.6), z_range_m=(-1.0, 3.0), cell_m=0.8)
 PICTURES = Pictures(
@@ -158,6 +166,20 @@ def test_depth_that_is_right_costs_nothing():
     assert depth_loss(outputs, nowhere) == 0
 
 
+@pytest.mark.parametrize("delivered", [("front", "rear"), ("rear",)])
+def test_training_takes_what_the_vehicle_feeds(delivered):
+    rig = surround_rig(focal_px=90.0, distortion=-0.1)
+    images = {name: image for name, image in noise_pictures(rig, np.random.default_rng(4)).items() if name in delivered}
+    cloud = PointCloud(np.ones((5, 4), np.float32), 0)
+    frame = Frame(0, {rig.lidar(None)[0]: cloud}, images)
+    sample = Sample("a", frame, rig, Boxes.empty(("car", "pedestrian")), {})
+    shown = build("camera").encoder.collate([labelled_frame(sample, None, 100.0, PICTURES).observed])
+    fed = PicturesFeeder(PICTURES, GRID, rig, needed=True)(frame)
+    for name, values in fed.items():
+        np.testing.assert_array_equal(getattr(shown, name)[0].numpy(), values, err_msg=name)
+    assert fed["camera_mask"].sum() == len(delivered)
+
+
 def test_no_depth_is_asked_for_where_there_is_no_picture():
     lift = build("camera").encoder
     whole = seen(0)
@@ -189,10 +211,11 @@ def test_gradients_reach_pictures_and_points_parts():
     assert silent == []
 
 
-def test_a_teacher_with_true_depth_is_not_exported():
+def test_a_teacher_with_true_depth_is_not_exported(tmp_path):
     expert = BevDetector(build("camera").config.with_depth("expert"))
     with pytest.raises(EngineError, match="depth: expert, wanted depth: predicted"):
-        expert.export_spec()
+        export_detector(expert, read_recipe("benchmark-camera").contract(), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_sensor_and_its_settings_belong_together():
