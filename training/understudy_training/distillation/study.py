@@ -31,6 +31,7 @@ from understudy_training.processes import results_of
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
+from understudy_training.xray.complete_objects import with_complete_objects
 
 EVALUATION, TEACHER_EVALUATION = "evaluation.json", "teacher-evaluation.json"
 
@@ -142,7 +143,8 @@ def study(
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
     dataset = open_dataset(paths.data, paths.split, recipe.data.classes)
     swept = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar)
-    refuse_unless_new_or_resumed(jobs, swept.fingerprint)
+    shown = with_complete_objects(swept, recipe.data.complete_objects, recipe.data.lidar)
+    refuse_unless_new_or_resumed(jobs, shown.fingerprint)
     frames = load_frames(recipe, dataset)
     for teaching in make_teachings(
         recipe, paths.teachers, frames, paths.out, shuffle=options.teacher_shuffle, track=track

@@ -113,7 +113,8 @@ def compare(ledger: StudyLedger) -> tuple[StudentResult, ...]:
     """The comparisons of a ledger, student by student."""
     names = list(dict.fromkeys(row.student for row in ledger.rows if row.student))
     results = {name: [_result(ledger, name, label) for label in _labels(ledger, name)] for name in names}
-    adjusted = _adjusted([result for name in names for result in results[name]])
+    planned = len(ledger.methods) * len(names)
+    adjusted = _adjusted([result for name in names for result in results[name]], planned)
     return tuple(_student(ledger, name, [adjusted[name, each.label] for each in results[name]]) for name in names)
 
 
@@ -155,24 +156,30 @@ def outside_t(t: float, freedom: int) -> float:
     return min(max(1 - inside, 0.0), 1.0)
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's adjusted p-values, in the given order."""
+def holm(p_values: list[float], comparisons: int = 0) -> list[float]:
+    """Holm's adjusted p-values, in the given order.
+
+    Args:
+        p_values: of the comparisons that were made.
+        comparisons: how many are planned, when that is more: those still to come count as if they came last.
+    """
+    comparisons = max(comparisons, len(p_values))
     order = sorted(range(len(p_values)), key=lambda number: p_values[number])
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, number in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[number]))
+        largest = max(largest, min(1.0, (comparisons - rank) * p_values[number]))
         adjusted[number] = largest
     return adjusted
 
 
-def _adjusted(results: list[MethodResult]) -> dict[tuple[str, str], MethodResult]:
+def _adjusted(results: list[MethodResult], planned: int) -> dict[tuple[str, str], MethodResult]:
     by_name = {(each.student, each.label): each for each in results}
     tested = {
         name: each.overall.p_value
         for name, each in by_name.items()
         if each.part == "method" and each.overall is not None and each.overall.p_value is not None
     }
-    for name, p_value in zip(tested, holm([*tested.values()]), strict=True):
+    for name, p_value in zip(tested, holm([*tested.values()], planned), strict=True):
         by_name[name] = replace(by_name[name], holm_p=p_value)
     return by_name
 

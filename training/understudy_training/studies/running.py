@@ -38,6 +38,13 @@ from understudy_training.studies.study_file import MAIN
 State = Literal["done", "begun", "failed", "open"]
 FAILURE, COST = "failure.json", "cost.json"
 STUDY = "study.yaml"
+_OTHERS = {
+    "dataset.yaml": "a data set",
+    "recipe.yaml": "a training run",
+    "contract.yaml": "an export",
+    "manifest.yaml": "a bundle",
+}
+"""What a folder is that holds such a file: no place for a study."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,11 @@ def run_study(
 
     Returns:
         What went wrong, by name of the job; the others are done all the same.
+
+    Raises:
+        InputError: when the folder is something else's.
     """
+    _refuse_others(out)
     out.mkdir(parents=True, exist_ok=True)
     write_yaml(out / STUDY, plan.study)
     each = threads or max(1, len(os.sched_getaffinity(0)) // at_a_time)
@@ -131,6 +142,12 @@ def run_study(
     students = [job for job in students if not lost & {*job.teachers.values()}]
     _ask(plan, students, out, each, track, say)
     return failures | dict(_carried_out([_job(plan, job, out, each) for job in students], at_a_time, say))
+
+
+def _refuse_others(out: Path) -> None:
+    found = next((what for name, what in _OTHERS.items() if (out / name).exists()), None)
+    if found is not None:
+        raise InputError(f"{out}", found=found, wanted="a new folder, or a study's", remedy="choose another --out")
 
 
 def refuse_missing_teachers(plan: StudyPlan, jobs: tuple[Planned, ...], out: Path) -> None:
