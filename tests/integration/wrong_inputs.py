@@ -15,12 +15,13 @@ from tests.integration.tables.bundles import BUNDLES
 from tests.integration.tables.data import DATA, SCENES_VERB
 from tests.integration.tables.datasets import DATASETS
 from tests.integration.tables.drives import DRIVES
+from tests.integration.tables.methods import METHODS
 from tests.integration.tables.official import OFFICIALS
 from tests.integration.tables.verbs import TRAINING, VERBS
 
 WRONG_INPUTS: tuple[Case, ...] = (
     *(*BUNDLES, *BAGS, *RIGS, *DATA, *SCENES_VERB, *TRAINING, *VERBS),
-    *(*DATASETS, *DRIVES, *OFFICIALS),
+    *(*DATASETS, *DRIVES, *OFFICIALS, *METHODS),
 )
 _NAME_COLUMNS, _COLUMNS = 30, 100
 
