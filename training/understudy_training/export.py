@@ -117,9 +117,10 @@ def export_detector(
     Raises:
         EngineError: when the graph breaks a rule of some runtime or departs from PyTorch.
     """
+    spec = detector.export_spec()
     out.mkdir(parents=True, exist_ok=True)
     path = out / MODEL
-    path.write_bytes(onnx_bytes(detector.export_spec()))
+    path.write_bytes(onnx_bytes(spec))
     versions, facts = check_graph(path), read_onnx_facts(path)
     parity = _proven_parity(detector, contract, path, _LARGEST_DEPARTURE, _SMALLEST_SHARE)
     half_path = out / HALF_MODEL

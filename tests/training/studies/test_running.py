@@ -119,6 +119,17 @@ def test_a_job_that_fails_is_told_and_the_others_are_done(whole, scenes, tmp_pat
     assert list(collect(plan, partial).failures) == [jobs[0].name]
 
 
+def test_a_study_does_not_move_in_with_something_else(whole, scenes, tmp_path):
+    study, out, _ = whole
+    plan = plan_of(study, scenes)
+    trained = out / plan.teachers["big"].folder
+    for folder, says in ((scenes, "a data set"), (trained, "a training run")):
+        before = sorted(folder.iterdir())
+        with pytest.raises(InputError, match=f"found {says}, wanted a new folder, or a study's"):
+            run_study(plan, plan.jobs, folder, threads=1)
+        assert sorted(folder.iterdir()) == before
+
+
 def test_machines_share_the_jobs_but_not_the_training_of_teachers(whole, scenes, tmp_path):
     study, out, _ = whole
     plan = plan_of(study, scenes)
@@ -150,7 +161,7 @@ def test_jobs_in_processes_give_the_same_networks(whole, scenes, tmp_path):
         assert read_record(tmp_path / "out" / job.folder).weights == read_record(out / job.folder).weights
 
 
-@pytest.mark.parametrize("text", ["", "0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+@pytest.mark.parametrize("text", ["", "0/2", "3/2", "1", "a/b", "1/0", "-1/2", f"1/{10**20}"])
 def test_shares_that_are_none_are_refused(text):
     with pytest.raises(InputError, match="--share"):
         parse_share(text)
