@@ -203,6 +203,20 @@ def test_training_hides_cameras_and_evaluation_never():
     assert torch.equal(fusion._hide_cameras(inputs.camera).camera_mask, inputs.camera.camera_mask)
 
 
+def test_something_is_always_left_to_see():
+    detector = build("fusion")
+    fusion = detector.encoder
+    dropout = fusion.config.dropout.model_copy(update={"lidar": 0.5, "all_cameras": 0.5})
+    fusion.config = fusion.config.model_copy(update={"dropout": dropout})
+    fusion.train()
+    points = torch.ones(400, 1, 2, 2)
+    mask = (torch.arange(400) % 2).float()[:, None].expand(-1, 2)
+    torch.manual_seed(0)
+    left = fusion._hide_lidar(points, mask)[:, 0, 0, 0]
+    assert (left[mask[:, 0] == 0] == 1).all()
+    assert 0.35 < left[mask[:, 0] == 1].mean() < 0.65
+
+
 def test_gradients_reach_pictures_and_points_parts():
     detector = build("fusion").train()
     outputs = detector(detector.collate([seen(1), seen(2)]))

@@ -86,4 +86,4 @@ class ModalityDropout(Config):
     all_cameras: float = Field(0.15, ge=0, le=1)
     """Share of the frames whose pictures are all masked."""
     lidar: float = Field(0.0, ge=0, lt=1)
-    """Share of the frames whose cloud is hidden."""
+    """Share of the frames whose cloud is hidden, of those that keep a picture."""

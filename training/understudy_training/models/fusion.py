@@ -57,8 +57,9 @@ class FusionMap(nn.Module):
 
     def forward(self, batch: FusionBatch) -> tuple[Tensor, CameraMaps]:
         """The `(B, C, H, W)` map of both, and what the cameras' part made."""
-        camera = self.camera(self._hide_cameras(batch.camera))
-        points = self._hide_lidar(self.lidar(batch.lidar))
+        pictures = self._hide_cameras(batch.camera)
+        camera = self.camera(pictures)
+        points = self._hide_lidar(self.lidar(batch.lidar), pictures.camera_mask)
         return self.joined(points, camera.bev), camera
 
     def joined(self, points: Tensor, pictures: Tensor) -> Tensor:
@@ -73,8 +74,10 @@ class FusionMap(nn.Module):
         kept = (drawn[:, :1] >= dropout.all_cameras) & (drawn[:, 1:] >= dropout.camera)
         return replace(batch, camera_mask=batch.camera_mask * kept)
 
-    def _hide_lidar(self, points: Tensor) -> Tensor:
+    def _hide_lidar(self, points: Tensor, camera_mask: Tensor) -> Tensor:
+        """Never in a frame whose pictures are hidden too: nothing would be left to find the labels by."""
         if not self.training or self.config.dropout.lidar == 0:
             return points
         kept = torch.rand(len(points), device=points.device) >= self.config.dropout.lidar
+        kept = kept | (camera_mask.sum(1) == 0)
         return points * kept[:, None, None, None].to(points.dtype)
