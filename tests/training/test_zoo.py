@@ -87,6 +87,18 @@ def test_a_card_of_ones_own(made: tuple[Path, Path], tmp_path: Path) -> None:
     assert read_record(tmp_path / "taken").weights == read_record(run).weights
 
 
+def test_a_name_that_is_no_folder_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
+    run, evaluation = made
+    (tmp_path / "text.yaml").write_text(
+        "name: ../Mine\nsummary: s\ntrained_on: t\nevaluated_on: e\nnot_for: n\n", encoding="utf-8"
+    )
+    words = ["zoo", "add", str(run), "--evaluation", str(evaluation), "--into", str(tmp_path / "models")]
+    result = CliRunner().invoke(build_app(), [*words, "--text", str(tmp_path / "text.yaml")])
+    assert isinstance(result.exception, InputError)
+    assert "name: found '../Mine', wanted a name that matches" in str(result.exception)
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_network_that_was_changed_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
     run, evaluation = made
     folder = put(run, make_card(run, read_evaluation(evaluation), TEXT), tmp_path)

@@ -11,7 +11,7 @@ from understudy.cli import build_app
 from understudy.configuration import read_config, write_yaml
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.sweeps import MultiSweep
-from understudy.errors import InputError
+from understudy.errors import InputError, UnderstudyError
 from understudy.evaluation import read_evaluation
 from understudy_training.checkpoint import read_record
 from understudy_training.commands import parse_seeds
@@ -168,6 +168,13 @@ def test_a_shuffled_teacher_is_marked_and_needs_fixed_versions(data, teacher, tm
         study(endless, StudyPaths(teacher, data, tmp_path / "endless"), options)
     with pytest.raises(InputError, match="folder with contents"):
         study(recipe(distillation=TERMS), paths, options)
+
+
+def test_a_term_that_misses_a_map_is_refused_before_the_control_is_trained(data, teacher, tmp_path):
+    cameras = recipe(distillation={"terms": [{"kind": "dense_response"}, {"kind": "vcd"}]})
+    with pytest.raises(UnderstudyError, match="term vcd: found a teacher without cameras"):
+        study(cameras, StudyPaths(teacher, data, tmp_path / "out"), StudyOptions())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_teacher_of_another_grid_is_refused():

@@ -428,6 +428,26 @@ def test_what_is_wrong_with_a_module_is_one_line(tmp_path, changes, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise SystemExit(0)", r"found SystemExit: 0 \(net\.py, line 1\)"),
+        ("raise ValueError('word ' * 1000)", r"found ValueError: word .{100,200} \(net\.py, line 1\)"),
+        (
+            MODULE.replace('raise ValueError("no such thing")', 'return super().forward({"bev": inputs["bev"][:1]})'),
+            r"output \w+: found \(1, .* of two frames, wanted one of each frame",
+        ),
+        (MODULE.replace('raise ValueError("no such thing")', "return 3"), r"found int, wanted maps by name"),
+    ],
+)
+def test_code_that_ends_or_talks_without_end_is_one_line_too(tmp_path, source, message):
+    path = write_module(tmp_path, module="net.py:build_broken")
+    (tmp_path / "net.py").write_text(source)
+    with pytest.raises(InputError, match=message) as caught:
+        open_teacher(path, CLASSES)
+    assert len(str(caught.value)) < 300
+
+
 def test_answers_that_are_no_numbers_are_refused(tmp_path):
     opened = open_teacher(write_module(tmp_path, module="net.py:build_lost"), CLASSES)
     with pytest.raises(InputError, match="found values that are no numbers, wanted finite maps"):

@@ -99,8 +99,9 @@ class ForeignTeacher(nn.Module):
         self.held = held
         self._ask = ask
         self.eval()
-        said = self._raw(collate([made_up_frame(grid, description.pictures)]))
-        self.widths = self._checked(said)
+        frame = made_up_frame(grid, description.pictures)
+        self.widths = self._checked(self._raw(collate([frame])))
+        self._refuse_unless_of_each(self._raw(collate([frame, frame])))
 
     def forward(self, inputs: Any) -> DetectorOutputs:
         """The maps of a batch, as a detector of ours gives them.
@@ -119,6 +120,14 @@ class ForeignTeacher(nn.Module):
             nothing if name is None else said[name].float() for name in (self.description.low, self.description.high)
         )
         return DetectorOutputs(heatmap, regression, low, high, nothing)
+
+    def _refuse_unless_of_each(self, said: Mapping[str, Tensor]) -> None:
+        """Of two frames, two maps."""
+        for name, part in said.items():
+            if len(part) != 2:
+                found = f"{tuple(part.shape)} of two frames"
+                wanted = "one of each frame that collate was given"
+                raise InputError(f"teacher {self.name}: output {name}", found=found, wanted=wanted)
 
     @torch.no_grad()
     def _raw(self, inputs: Any) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from understudy.evaluation import Evaluation, EvaluationSettings, evaluate_model
 from understudy.metrics.average_precision import MetricSettings
 from understudy.progress import Track, silent
 from understudy_training.checkpoint import WEIGHTS, read_record, refuse_to_replace
+from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
@@ -23,10 +24,11 @@ from understudy_training.distillation.teacher_cache import CachedTeacher
 from understudy_training.distillation.teacher_evaluation import evaluate_as_asked, needs_true_depth
 from understudy_training.distillation.teaching import make_teachings, refuse_unless_comparable
 from understudy_training.distillation.terms.term import TEACHER
-from understudy_training.fitting import FitOptions, fit, use_threads
+from understudy_training.fitting import FitOptions, fit, use_threads, widths_of
 from understudy_training.ledger import Ledger, Role, facts_of_run
 from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
+from understudy_training.models.detector import BevDetector
 from understudy_training.processes import results_of
 from understudy_training.recipe import Recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
@@ -137,7 +139,7 @@ def study(
     refuse_several_processes()
     refuse_unheard(recipe, paths)
     teacher = open_teacher(paths.teacher, recipe.detector.class_names)
-    refuse_unless_comparable(recipe, teacher, name=paths.called)
+    refuse_unless_teachable(recipe, teacher, paths)
     threads = max(1, torch.get_num_threads() // options.jobs)
     roles: tuple[Literal["student", "control"], ...] = ("control", "student") if options.control else ("student",)
     jobs = [Job(role, seed, recipe, paths, options, threads) for seed in options.seeds for role in roles]
@@ -207,6 +209,23 @@ def refuse_unless_new_or_resumed(jobs: list[Job], data: str) -> None:
             refuse_another(job.folder, identity_of(job.recipe, data, job.seed, weights))
         else:
             refuse_to_replace(job.folder)
+
+
+def refuse_unless_teachable(recipe: Recipe, teacher: OpenedTeacher, paths: StudyPaths) -> None:
+    """Builds every term once, so that none is found to miss a map when the control has been trained.
+
+    Raises:
+        UnderstudyError: when a teacher does not fit the student, or a term cannot compare them.
+    """
+    opened = {
+        name: teacher if path == paths.teacher else open_teacher(path, recipe.detector.class_names)
+        for name, path in paths.teachers.items()
+    }
+    for name, each in opened.items():
+        refuse_unless_comparable(recipe, each, name=name)
+    if recipe.distillation is not None and set(recipe.distillation.teachers) <= set(opened):
+        widths = {name: each.widths for name, each in opened.items()}
+        Distiller(recipe.distillation, widths, widths_of(BevDetector(recipe.detector_config())))
 
 
 def refuse_unheard(recipe: Recipe, paths: StudyPaths) -> None:

@@ -53,11 +53,11 @@ def make_teachings(
     """
     assert recipe.distillation is not None
     made = {}
+    if not set(recipe.distillation.teachers) <= set(teachers):
+        found, remedy = ", ".join(teachers) or "none", "give --teacher NAME=PATH for each"
+        wanted = ", ".join(recipe.distillation.teachers)
+        raise InputError(f"recipe {recipe.name}: teachers", found=found, wanted=wanted, remedy=remedy)
     for name in recipe.distillation.teachers:
-        if name not in teachers:
-            found, remedy = ", ".join(teachers) or "none", "give --teacher NAME=PATH for each"
-            wanted = ", ".join(recipe.distillation.teachers)
-            raise InputError(f"recipe {recipe.name}: teachers", found=found, wanted=wanted, remedy=remedy)
         opened = open_teacher(teachers[name], recipe.detector.class_names)
         refuse_unless_comparable(recipe, opened, name=name)
         shown = _shown_to(recipe, opened, frames)
@@ -161,7 +161,9 @@ def refuse_unless_comparable(
     asked = recipe.distillation.asked_of(name)
     unanswered = opened.unanswered(asked)
     if unanswered:
-        found, remedy = "no such map", "name the output in its description (low, high), or leave the term out"
+        described = unanswered[0].split("_")[0] in ("low", "high")
+        own = "name the output in its description (low, high)" if described else "teach with a run of understudy train"
+        found, remedy = "no such map", f"{own}, or leave the term out"
         raise InputError(f"{whose} {unanswered[0]}", found=found, wanted="what a term looks at", remedy=remedy)
     if isinstance(taught, DetectorConfig):
         refuse_unlike_pillars(asked, student.encoder, taught.encoder)

@@ -28,6 +28,8 @@ from understudy_training.models.head import REGRESSION_CHANNELS
 from understudy_training.models.observed import Observed
 
 PROTOCOL = "an nn.Module with collate(frames) and forward(inputs)"
+_MOST_SAID = 120
+"""Letters of another's error that fit a line."""
 
 
 class TorchDescription(ForeignDescription):
@@ -128,7 +130,12 @@ def _by_name(said: Any) -> Mapping[str, Tensor]:
     """What a user's network said, of a dictionary, a named tuple or an object with attributes."""
     if isinstance(said, Mapping):
         return said
-    return dict(said._asdict()) if hasattr(said, "_asdict") else dict(vars(said))
+    if hasattr(said, "_asdict"):
+        return dict(said._asdict())
+    if not hasattr(said, "__dict__"):
+        wanted = "maps by name: a dictionary, a named tuple or an object with attributes"
+        raise InputError("teacher's forward", found=type(said).__name__, wanted=wanted)
+    return dict(vars(said))
 
 
 def _each(value: Any, method: str, *arguments: Any) -> Any:
@@ -181,7 +188,7 @@ def _load(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(load_file(_weights_file(path)))
     except (SafetensorError, RuntimeError) as error:
-        found = " ".join(str(error).split())[:200]
+        found = " ".join(str(error).split())[:_MOST_SAID]
         remedy = "write it by safetensors.torch.save_file(module.state_dict(), file)"
         raise InputError(
             f"teacher's weights {path}", found=found, wanted="the module's own, as safetensors", remedy=remedy
@@ -195,7 +202,9 @@ def _told_in_one_line(what: str) -> Iterator[None]:
         yield
     except UnderstudyError:
         raise
-    except Exception as error:  # code of others raises what it likes
+    except (Exception, SystemExit) as error:  # code of others raises what it likes
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
-        raise InputError(what, found=f"{type(error).__name__}: {error} ({place})", wanted=PROTOCOL) from error
+        raise InputError(
+            what, found=f"{type(error).__name__}: {str(error)[:_MOST_SAID]} ({place})", wanted=PROTOCOL
+        ) from error

@@ -26,6 +26,7 @@ CARD = "card.yaml"
 LARGEST_BYTES = 4_000_000
 """What a repository carries without harm; larger networks are trained from their recipes."""
 _COLUMNS = 100
+_NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class Score(Config):
@@ -42,7 +43,7 @@ class ModelCard(Config):
     """`card.yaml` beside the weights."""
 
     schema_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=_NAME)
     summary: str
     sensors: Literal["lidar", "camera", "fusion"]
     classes: tuple[str, ...]
@@ -80,7 +81,7 @@ class ModelCard(Config):
 class CardText(Config):
     """What nobody but its maker can say about a network."""
 
-    name: str
+    name: str = Field(pattern=_NAME)
     summary: str
     trained_on: str
     evaluated_on: str
