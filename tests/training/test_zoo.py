@@ -119,3 +119,11 @@ def test_wrong_names_and_evaluations(made: tuple[Path, Path], tmp_path: Path) ->
     of_a_bundle = read_evaluation(path).model_copy(update={"engine": "onnxruntime 1.0, cpu"})
     with pytest.raises(InputError, match="wanted of the run itself"):
         make_card(run, of_a_bundle, TEXT)
+    settings = read_evaluation(path).settings
+    elsewhere = settings.model_copy(update={"grid": load_detector(models_folder() / SHIPPED[0])[0].config.grid})
+    for changed, message in (
+        (elsewhere, "over another region"),
+        (settings.model_copy(update={"num_frames": 1}), "found 1 frames, wanted the whole split"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_card(run, read_evaluation(path).model_copy(update={"settings": changed}), TEXT)

@@ -101,9 +101,7 @@ def make_card(run: Path, evaluation: Evaluation, text: CardText) -> ModelCard:
     if size >= LARGEST_BYTES:
         found, wanted = f"{size / 1e6:.1f} MB", f"below {LARGEST_BYTES / 1e6:.0f} MB"
         raise InputError(f"{run / WEIGHTS}", found=found, wanted=wanted, remedy="ship its recipe instead")
-    if "torch" not in evaluation.engine:
-        remedy = "understudy evaluate RUN, so that it is these weights that are judged"
-        raise InputError("evaluation", found=evaluation.engine, wanted="of the run itself", remedy=remedy)
+    _refuse_another(detector, evaluation)
     return ModelCard(
         **text.model_dump(),
         sensors=_sensors(detector),
@@ -117,6 +115,21 @@ def make_card(run: Path, evaluation: Evaluation, text: CardText) -> ModelCard:
         num_frames=evaluation.num_frames,
         scores=tuple(_scores(evaluation)),
     )
+
+
+def _refuse_another(detector: BevDetector, evaluation: Evaluation) -> None:
+    """Raises InputError when an evaluation cannot be this network's: the record holds no hash of the weights."""
+    remedy = "understudy evaluate RUN, so that it is these weights that are judged"
+    if "torch" not in evaluation.engine or "without" in evaluation.engine:
+        raise InputError("evaluation", found=evaluation.engine, wanted="of the run itself, with all", remedy=remedy)
+    config, settings = detector.config, evaluation.settings
+    looks = None if config.lidar_encoder is not None else config.pictures
+    strangers = set(evaluation.class_names) - set(config.class_names)
+    if settings.grid != config.grid or strangers or (settings.pictures is None) != (looks is None):
+        found = f"{evaluation.subject}, over another region or other classes"
+        raise InputError("evaluation", found=found, wanted="of the run itself", remedy=remedy)
+    if settings.num_frames is not None:
+        raise InputError("evaluation", found=f"{settings.num_frames} frames", wanted="the whole split", remedy=remedy)
 
 
 def describe_card(card: ModelCard) -> Iterator[str]:
