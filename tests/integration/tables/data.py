@@ -211,7 +211,7 @@ DATA = (
 )
 
 SCENES_VERB = (
-    Case("scenes with 17 beams", "scenes {here}/new --beams 17", ("lidar.beams: found 17", "16, 32 or 64")),
+    Case("scenes with 17 beams", "scenes {here}/new --beams 17", ("lidar.beams: found 17", "16, 32, 64")),
     Case("scenes of no drives", "scenes {here}/new --drives 0", ("num_drives: found 0", "greater than or equal to 1")),
     Case("scenes of no frames", "scenes {here}/new --frames 0", ("num_frames: found 0",)),
     Case(

@@ -95,16 +95,16 @@ TRAINING = (
         (RECIPE, TAUGHT),
     ),
     Case(
-        "distill with a bundle as teacher",
-        DISTILL.replace("{run}", "{bundle}"),
-        ("no weights.safetensors",),
+        "distill with a bag as teacher",
+        DISTILL.replace("{run}", "{bag}"),
+        ("no weights.safetensors", "understudy train"),
         (RECIPE, TAUGHT),
     ),
     Case("distill by a recipe that does not say how", DISTILL, ("found no distillation", "or use train"), (RECIPE,)),
     Case(
         "distill with a teacher of another grid",
         DISTILL,
-        ("teacher's grid", "train a teacher with the student's"),
+        ("teacher's cells of the output", "train a teacher with the student's"),
         (RECIPE, TAUGHT, edit("recipe.yaml", detector__grid__cell_m=1.6)),
     ),
 )

@@ -1,5 +1,6 @@
 """Studies of a few steps, trained for real."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -128,6 +129,9 @@ def test_a_study_does_not_move_in_with_something_else(whole, scenes, tmp_path):
         with pytest.raises(InputError, match=f"found {says}, wanted a new folder, or a study's"):
             run_study(plan, plan.jobs, folder, threads=1)
         assert sorted(folder.iterdir()) == before
+    other = dataclasses.replace(plan, study=plan.study.model_copy(update={"name": "other"}))
+    with pytest.raises(InputError, match=f"found study {plan.study.name}, wanted study other"):
+        run_study(other, other.jobs, out, threads=1)
 
 
 def test_machines_share_the_jobs_but_not_the_training_of_teachers(whole, scenes, tmp_path):

@@ -35,6 +35,7 @@ def test_a_study_is_read_with_its_methods(tmp_path):
         ({"methods": [DENSE | {"distillation": {"terms": [{"kind": "magic"}]}}]}, "found magic, wanted one of: resp"),
         ({"methods": [DENSE | {"distillation": {"terms": [{"level": "low"}]}}]}, "terms.0.*: found no kind"),
         ({"teachers": {"big": {}}}, "either recipe or run"),
+        ({"students": {"a/b": {"recipe": "benchmark-student"}}}, "a/b: names of files too"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, changes, says):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from understudy.configuration import Config, read_config, write_json, write_yaml
+from understudy.configuration import Config, read_config, read_yaml, write_json, write_yaml
 from understudy.datasets.opening import open_dataset
 from understudy.errors import InputError, UnderstudyError
 from understudy.progress import Track, silent
@@ -126,7 +126,7 @@ def run_study(
     Raises:
         InputError: when the folder is something else's.
     """
-    _refuse_others(out)
+    _refuse_others(out, plan.study.name)
     out.mkdir(parents=True, exist_ok=True)
     write_yaml(out / STUDY, plan.study)
     each = threads or max(1, len(os.sched_getaffinity(0)) // at_a_time)
@@ -144,10 +144,14 @@ def run_study(
     return failures | dict(_carried_out([_job(plan, job, out, each) for job in students], at_a_time, say))
 
 
-def _refuse_others(out: Path) -> None:
+def _refuse_others(out: Path, name: str) -> None:
     found = next((what for name, what in _OTHERS.items() if (out / name).exists()), None)
     if found is not None:
         raise InputError(f"{out}", found=found, wanted="a new folder, or a study's", remedy="choose another --out")
+    there = read_yaml(out / STUDY).get("name") if (out / STUDY).is_file() else name
+    if there != name:
+        remedy = "choose another --out; its ledger would be replaced"
+        raise InputError(f"{out}", found=f"study {there}", wanted=f"study {name}", remedy=remedy)
 
 
 def refuse_missing_teachers(plan: StudyPlan, jobs: tuple[Planned, ...], out: Path) -> None:

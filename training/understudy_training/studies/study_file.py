@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -117,6 +119,14 @@ class Study(Config):
         if not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds from 0 to 4294967295")
         return seeds
+
+    @field_validator("students", "teachers")
+    @classmethod
+    def _name_files(cls, named: dict[str, Any]) -> dict[str, Any]:
+        wrong = [name for name in named if not re.fullmatch(_NAME, name)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: names of files too, so small letters, digits, '_', '.', '+' and '-'")
+        return named
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Study:
