@@ -95,21 +95,25 @@ def surround_rig(
 
 def rig_for(contract: Contract) -> Rig:
     """A vehicle with the LiDAR of `simple_rig` and level cameras around, as many and as large as a student takes."""
-    sensors: dict[str, Lidar | Camera] = dict(simple_rig().lidars)
-    pictures = contract.pictures
-    if pictures is not None:
-        names = pictures.cameras or tuple(f"camera_{number}" for number in range(pictures.num_cameras))
-        for number, name in enumerate(names):
-            sensors[name] = Camera(
-                ego_from_sensor=_mounted(2 * np.pi * number / len(names)),
-                width_px=pictures.width_px,
-                height_px=pictures.height_px,
-                fx_px=pictures.focal_px,
-                fy_px=pictures.focal_px,
-                cx_px=(pictures.width_px - 1) / 2,
-                cy_px=(pictures.height_px - 1) / 2,
-            )
-    return Rig(name="made up", sensors=sensors)
+    cameras = {} if contract.pictures is None else cameras_around(contract.pictures)
+    return Rig(name="made up", sensors={**simple_rig().lidars, **cameras})
+
+
+def cameras_around(pictures: Pictures) -> dict[str, Camera]:
+    """Level cameras that look all around, as many and as large as a student takes."""
+    names = pictures.cameras or tuple(f"camera_{number}" for number in range(pictures.num_cameras))
+    return {
+        name: Camera(
+            ego_from_sensor=_mounted(2 * np.pi * number / len(names)),
+            width_px=pictures.width_px,
+            height_px=pictures.height_px,
+            fx_px=pictures.focal_px,
+            fy_px=pictures.focal_px,
+            cx_px=(pictures.width_px - 1) / 2,
+            cy_px=(pictures.height_px - 1) / 2,
+        )
+        for number, name in enumerate(names)
+    }
 
 
 def marked_pictures(

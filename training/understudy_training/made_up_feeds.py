@@ -11,11 +11,8 @@ from understudy.bundle.manifest import Contract, Grid, ImagesInput, Pictures, Pi
 from understudy.feeding import PicturesFeeder
 from understudy.frame import Frame, Image
 from understudy.pillars import group_points
-from understudy.pose import Pose
-from understudy.rig import Camera, Mounting, Rig
-
-_OPTICAL = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.0, 0.0, 1.6]))
-"""A camera 1.6 m above ego, looking ahead: body axes from optical axes."""
+from understudy.rig import Camera, Rig
+from understudy.testing import cameras_around
 
 
 def made_up_feeds(contract: Contract, seed: int) -> dict[str, NDArray[Any]]:
@@ -32,23 +29,7 @@ def made_up_feeds(contract: Contract, seed: int) -> dict[str, NDArray[Any]]:
 
 def made_up_rig(pictures: Pictures) -> Rig:
     """Cameras of the network's own size, looking all around."""
-    names = pictures.cameras or tuple(f"camera_{number}" for number in range(pictures.num_cameras))
-    turns = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
-    return Rig(
-        name="made up",
-        sensors={
-            name: Camera(
-                ego_from_sensor=Mounting.from_pose(Pose.from_yaw(float(turn)) @ _OPTICAL),
-                width_px=pictures.width_px,
-                height_px=pictures.height_px,
-                fx_px=pictures.focal_px,
-                fy_px=pictures.focal_px,
-                cx_px=(pictures.width_px - 1) / 2,
-                cy_px=(pictures.height_px - 1) / 2,
-            )
-            for name, turn in zip(names, turns, strict=True)
-        },
-    )
+    return Rig(name="made up", sensors=dict(cameras_around(pictures)))
 
 
 def made_up_cloud(grid: Grid, size: int, generator: np.random.Generator) -> NDArray[np.float32]:

@@ -17,7 +17,6 @@ Asked = Literal[
     "high_attention",
     "pillars",
     "camera_map",
-    "depth",
     "boxes",
     "trajectory",
     "occupancy",
@@ -47,7 +46,6 @@ class Answers:
         pillar_points: `(B, M)` int32, points of each.
         pillar_cells: `(B, M)` int64, `row * W + column` of each; -1 in padded rows.
         camera_map: `(B, C, h', w')` the map lifted from the pictures.
-        depth: `(B, N, D, h, w)` shares of the bins of depth in each cell of the pictures' features.
         boxes: `(B, N, 7)` the labels, of which `valid` says whether they count; a student's.
         labels: `(B, N)` int64, their classes; a student's.
         camera_residual: `(B, C, h', w')` what a student's residual branch holds, if it has one, beside `camera_map`.
@@ -70,7 +68,6 @@ class Answers:
     pillar_points: Tensor | None = None
     pillar_cells: Tensor | None = None
     camera_map: Tensor | None = None
-    depth: Tensor | None = None
     boxes: Tensor | None = None
     labels: Tensor | None = None
     camera_residual: Tensor | None = None

@@ -57,10 +57,9 @@ def answers_of(
 
 def _of_cameras(outputs: DetectorOutputs, asked: Collection[Asked]) -> dict[str, Tensor]:
     """What the terms ask of the pictures' part; nothing of a detector without cameras."""
-    if outputs.camera is None:
+    if outputs.camera is None or "camera_map" not in asked:
         return {}
-    found = {"camera_map": outputs.camera.visual, "depth": outputs.camera.shares}
-    return {name: part for name, part in found.items() if name in asked}
+    return {"camera_map": outputs.camera.visual}
 
 
 def attention(dense: Tensor) -> Tensor:
