@@ -61,41 +61,40 @@ def lift_table(cameras: tuple[Camera, ...], pictures: Pictures, grid: Grid) -> L
     depths = np.full((pictures.hits, len(places)), nothing * num_bins, np.int64)
     taken = np.zeros(len(places), np.int64)
     for number, camera in enumerate(cameras):
-        cell, depth_bin = cells_and_bins(places, camera, pictures)
-        seen = np.flatnonzero((cell >= 0) & (depth_bin >= 0) & (taken < pictures.hits))
-        row = number * height * width + cell[seen]
+        seen, cell, depth_m = cells_and_depths(places, camera, pictures)
+        depth_bin = pictures.depth.bin_of(depth_m)
+        free = np.flatnonzero((depth_bin >= 0) & (taken[seen] < pictures.hits))
+        seen, row = seen[free], number * height * width + cell[free]
         pixels[taken[seen], seen] = row
-        depths[taken[seen], seen] = row * num_bins + depth_bin[seen]
+        depths[taken[seen], seen] = row * num_bins + depth_bin[free]
         taken[seen] += 1
     return LiftTable(*(_by_slot(table, len(pictures.heights_m), rows * columns) for table in (pixels, depths)))
 
 
-def cells_and_bins(
+def cells_and_depths(
     places: NDArray[np.floating], camera: Camera, pictures: Pictures
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of `(P, 3)` places in ego: the cell of the picture's features (`row * w + column`) and the bin of depth; or -1.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Which of `(P, 3)` places a camera shows, `(M,)` ascending; of each its cell and its depth.
+
+    A cell is `row * w + column` of the picture's features. Depths are in meters as of a camera of `pictures.focal_px`,
+    whether or not a bin holds them.
 
     Args:
         places: in ego.
         camera: of the rig.
         pictures: what the network takes.
     """
-    cell, depth_m = cells_and_depths(places, camera, pictures)
-    return cell, pictures.depth.bin_of(depth_m)
-
-
-def cells_and_depths(
-    places: NDArray[np.floating], camera: Camera, pictures: Pictures
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The same cells, and the depths in meters as of a camera of `pictures.focal_px`; -1 where no cell shows it."""
     seen_by, stride = network_camera(camera, pictures.width_px, pictures.height_px), pictures.feature_stride
-    pixel, depth_m = seen_by.project(places)
-    inside = (pixel >= -0.5).all(axis=1) & (pixel < [pictures.width_px - 0.5, pictures.height_px - 0.5]).all(axis=1)
-    inside &= depth_m > 0
-    near = np.where(inside[:, None], pixel, 0.0)
-    column, row = ((near[:, axis] + 0.5) // stride for axis in (0, 1))
-    cell = np.where(inside, row * pictures.feature_size[1] + column, -1).astype(np.int64)
-    return cell, np.where(inside, depth_m * (pictures.focal_px / seen_by.fx_px), -1.0)
+    inverse = seen_by.ego_from_sensor.pose().inverse()
+    x, y, depth_m = inverse.rotation @ places.T + inverse.translation_m[:, None]
+    ahead = np.flatnonzero(depth_m > 0)
+    depth_m = depth_m[ahead]
+    u = x[ahead] / depth_m * seen_by.fx_px + (seen_by.cx_px + 0.5)  # a network's camera bends nothing
+    v = y[ahead] / depth_m * seen_by.fy_px + (seen_by.cy_px + 0.5)
+    inside = np.flatnonzero((u >= 0) & (v >= 0) & (u < pictures.width_px) & (v < pictures.height_px))
+    column, row = (u[inside] // stride).astype(np.int64), (v[inside] // stride).astype(np.int64)
+    cell = row * pictures.feature_size[1] + column
+    return ahead[inside], cell, depth_m[inside] * (pictures.focal_px / seen_by.fx_px)
 
 
 def depth_targets(points: NDArray[np.floating], cameras: Sequence[Camera], pictures: Pictures) -> NDArray[np.int16]:
@@ -109,9 +108,10 @@ def depth_targets(points: NDArray[np.floating], cameras: Sequence[Camera], pictu
     height, width = pictures.feature_size
     bins = np.full((len(cameras), height * width), pictures.depth.count, np.int64)
     for number, camera in enumerate(cameras):
-        cell, depth_bin = cells_and_bins(points[:, :3], camera, pictures)
-        seen = (cell >= 0) & (depth_bin >= 0)
-        np.minimum.at(bins[number], cell[seen], depth_bin[seen])
+        _, cell, depth_m = cells_and_depths(points[:, :3], camera, pictures)
+        depth_bin = pictures.depth.bin_of(depth_m)
+        near = depth_bin >= 0
+        np.minimum.at(bins[number], cell[near], depth_bin[near])
     bins[bins == pictures.depth.count] = -1
     return bins.reshape(len(cameras), height, width).astype(np.int16)
 

@@ -18,7 +18,7 @@ from understudy.datasets.dataset import Sample
 from understudy.datasets.kitti import KittiDataset
 from understudy.datasets.nuscenes_keyframe import NuscenesKeyframes
 from understudy.datasets.pandaset import PandasetSequence
-from understudy.lifting import cells_and_bins, depth_targets, lift_table, lifted_size
+from understudy.lifting import cells_and_depths, depth_targets, lift_table, lifted_size
 from understudy.network_pictures import network_camera, network_images
 from understudy.rig import Camera
 from understudy.testing import marked_pictures, surround_rig, tiny_contract, tiny_pictures
@@ -43,6 +43,16 @@ def pictures(**changed: object) -> Pictures:
 
 def around() -> tuple[Camera, ...]:
     return tuple(surround_rig(("front", "left", "rear", "right")).cameras.values())
+
+
+def cells_and_bins(
+    places: NDArray[np.floating], camera: Camera, wanted: Pictures
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of every place its cell, -1 where no cell shows it, and its bin of depth, -1 where none holds it either."""
+    cell, depth_bin = np.full(len(places), -1), np.full(len(places), -1)
+    seen, cells, depth_m = cells_and_depths(places, camera, wanted)
+    cell[seen], depth_bin[seen] = cells, wanted.depth.bin_of(depth_m)
+    return cell, depth_bin
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,23 @@ def test_a_lifted_cell_is_the_sum_over_its_pixels_and_depths():
             torch.testing.assert_close(found[0, channels, row, column], wanted)
 
 
+def test_the_form_that_trains_is_the_form_that_is_exported():
+    torch.manual_seed(0)
+    lift = build("camera").encoder
+    assert isinstance(lift, CameraLift)
+    batch = lift.collate([seen(1), seen(2)])
+    features = torch.randn(2, 2, lift.config.feature_channels, *PICTURES.feature_size, requires_grad=True)
+    logits = torch.randn(2, 2, PICTURES.depth.count, *PICTURES.feature_size, requires_grad=True)
+    maps, slopes = [], []
+    for form in (lift._looked_up, lift._added_up):
+        found = form(features, logits.softmax(2), batch.lift_pixels, batch.lift_depths)
+        maps.append(found)
+        slopes.append(torch.autograd.grad(found.square().sum(), (features, logits)))
+    assert maps[0].abs().max() > 0.01
+    torch.testing.assert_close(*maps)
+    torch.testing.assert_close(*slopes)
+
+
 def test_true_depth_puts_features_where_the_points_are():
     """An assistant sees a point's own cell and nothing else along its ray."""
     lift = build("camera").encoder

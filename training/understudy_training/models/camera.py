@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from understudy.bundle.manifest import Grid
 from understudy.lifting import depth_targets, lift_table, lifted_size
@@ -145,7 +146,7 @@ class CameraLift(nn.Module):
         """The maps of a batch."""
         features, depth = self.pictured(batch.images)
         shares = self._shares(depth, batch.depth_bins) * batch.camera_mask[:, :, None, None, None].to(depth.dtype)
-        maps = self._collapsed(self._looked_up(features, shares, batch.lift_pixels, batch.lift_depths))
+        maps = self._collapsed(self._added_up(features, shares, batch.lift_pixels, batch.lift_depths))
         return CameraMaps(features, depth, shares, maps.fused, batch.frustum, maps.visual, maps.spatial)
 
     def map_from_images(self, images: Tensor, camera_mask: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
@@ -181,6 +182,30 @@ class CameraLift(nn.Module):
     def _collapsed(self, looked_up: Tensor) -> BranchMaps:
         maps = self.collapse(looked_up)
         return maps if isinstance(maps, BranchMaps) else BranchMaps(maps, maps, None)
+
+    def _added_up(self, features: Tensor, shares: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
+        """What `_looked_up` finds, in the form that trains faster: empty slots cost nothing, one pass sums the others.
+
+        An `EmbeddingBag` is no operator of ONNX, so the exported graph has the other form.
+        """
+        (batch, slots, places), channels = pixels.shape, features.shape[2]
+        heights = len(self.config.pictures.heights_m)
+        by_pixel = features.permute(0, 1, 3, 4, 2).reshape(-1, channels).to(shares.dtype)
+        by_depth = shares.permute(0, 1, 3, 4, 2).reshape(-1)
+        by_place = (batch, heights, slots // heights, places)
+        number = pixels.view(by_place).permute(0, 3, 1, 2).reshape(-1, slots // heights)
+        depth = depths.view(by_place).permute(0, 3, 1, 2).reshape(-1, slots // heights)
+        filled = number < len(by_pixel)
+        hits = filled.sum(1)
+        summed = functional.embedding_bag(
+            number[filled],
+            by_pixel,
+            offsets=(hits.cumsum(0) - hits).to(number.dtype),
+            mode="sum",
+            per_sample_weights=torch.index_select(by_depth, 0, depth[filled]),
+        )
+        rows, columns = lifted_size(self.grid, self.config.pictures)
+        return summed.view(batch, rows, columns, heights * channels).permute(0, 3, 1, 2)
 
     def _looked_up(self, features: Tensor, shares: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
         """`(B, Z * C, H', W')`: of each height what the table finds; arguments as for `lifted`."""

@@ -28,9 +28,9 @@ def mean_depth_bins(points: NDArray[np.floating], cameras: Sequence[Camera], pic
     rows, columns = pictures.feature_size
     total, hits = np.zeros((len(cameras), rows * columns)), np.zeros((len(cameras), rows * columns))
     for number, camera in enumerate(cameras):
-        cell, depth_m = cells_and_depths(points[:, :3], camera, pictures)
-        seen = (cell >= 0) & (pictures.depth.bin_of(depth_m) >= 0)
-        total[number] = np.bincount(cell[seen], depth_m[seen], rows * columns)
-        hits[number] = np.bincount(cell[seen], minlength=rows * columns)
+        _, cell, depth_m = cells_and_depths(points[:, :3], camera, pictures)
+        near = pictures.depth.bin_of(depth_m) >= 0
+        total[number] = np.bincount(cell[near], depth_m[near], rows * columns)
+        hits[number] = np.bincount(cell[near], minlength=rows * columns)
     bins = np.where(hits > 0, pictures.depth.bin_of(total / np.maximum(hits, 1)), -1)
     return bins.reshape(len(cameras), rows, columns).astype(np.int16)
