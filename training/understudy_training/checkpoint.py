@@ -162,6 +162,15 @@ def _refuse_damaged(run: Path) -> None:
         raise InputError(f"{run / WEIGHTS}: sha256", found=found[:12], wanted=wanted[:12], remedy=remedy)
 
 
+def read_labels_used(run: Path) -> LabelsUsed | None:
+    """Labels by hand behind a run where somebody counted them; None where every frame has its own.
+
+    Raises:
+        InputError: when the run does not say what it was trained on.
+    """
+    return read_config(run / DATA, DataRecord).labels
+
+
 def read_record(run: Path) -> RunRecord:
     """A run's record.
 

@@ -71,7 +71,7 @@ def run(
 def show(
     file: Path = typer.Argument(..., metavar="LEDGER", help="Ledger, or folder of a study."),
 ) -> None:
-    """Print a ledger: of a study over methods, or of `understudy distill`."""
+    """Print a ledger: of a study over methods, of `understudy distill`, or of `understudy label-free ledger`."""
     from understudy_training.studies.listing import describe_any
 
     typer.echo("\n".join(describe_any(file)))
@@ -84,10 +84,9 @@ def report(
     images: Path | None = typer.Option(None, "--images", help="Folder of its pictures; left out, images beside it."),
 ) -> None:
     """Write one page with a table and a forest plot for each student of the studies."""
-    from understudy_training.studies.page import write_page
-    from understudy_training.studies.records import read_study_ledger
+    from understudy_training.studies.page import read_for_page, write_page
 
-    found = [read_study_ledger(file) for file in files]
+    found = [read_for_page(file) for file in files]
     command = f"understudy ledger report {' '.join(file.name for file in files)} --out {out.name}"
     written = write_page(found, out, images or out.parent / "images", command)
     typer.echo("\n".join(f"wrote {path}" for path in written))

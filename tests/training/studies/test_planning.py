@@ -6,8 +6,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from tests.training.studies.tiny_study import DENSE, FITNET, recipe, write_study
+from understudy.cli import build_app
 from understudy.errors import InputError, RecipeError
 from understudy_training.studies.planning import Planned, StudyPlan, check_plan, make_plan, share_of
 from understudy_training.studies.study_file import read_study
@@ -85,6 +87,27 @@ def test_a_method_may_bring_its_own_recipe(tmp_path, scenes):
     assert own.recipe.data.min_points == 1
     control = next(job for job in plan.jobs if job.label == "control")
     assert (control.recipe.distillation, control.recipe.data.min_points) == (None, 3)
+
+
+def test_a_method_on_other_data_makes_as_many_steps_as_the_control(tmp_path, scenes):
+    few = tmp_path / "few"
+    sizes = ["--drives", "2", "--frames", "1", "--val-drives", "1", "--beams", "16"]
+    made = CliRunner().invoke(build_app(), ["scenes", str(few), *sizes, "--no-camera", "--workers", "1"])
+    assert made.exit_code == 0, made.output
+    methods = [{"label": "more", "data": "more"}]
+    student = {"schedule": {"epochs": 30}, "data": {"batch_size": 1}}
+    study, beside = read_study(write_study(tmp_path, student=student, methods=methods, teachers={}))
+    plan = make_plan(study, beside, {"main": few, "more": scenes})
+    assert plan.teachers == {}
+    epochs = {job.label: (job.frames, job.recipe.schedule.epochs) for job in plan.jobs}
+    frames_of_control, frames = epochs["control"][0], epochs["more"][0]
+    assert frames > frames_of_control
+    assert epochs == {"control": (frames_of_control, 30), "more": (frames, 30 * frames_of_control // frames)}
+
+
+def test_a_study_without_teachers_cannot_be_taught(tmp_path, scenes):
+    with pytest.raises(RecipeError, match="dense: teachers: found teacher, wanted a study with teachers"):
+        plan_of(tmp_path, scenes, teachers={})
 
 
 def test_data_sets_that_are_missing_are_named(tmp_path, scenes):

@@ -140,6 +140,23 @@ def score(
     typer.echo("\n".join(describe_score(found)))
 
 
+@label_free.command("ledger")
+def ledger(
+    scores: list[Path] = typer.Argument(..., metavar="SCORE...", help="What score --json wrote, a file each seed."),
+    name: str = typer.Option("label-free", "--name", help="What the ledger calls it."),
+    source: str = typer.Option("", "--source", help="Where the method was published."),
+    out: Path = typer.Option(..., "--out", help="JSON file to write; `understudy ledger report` takes it."),
+) -> None:
+    """Join the scores of several seeds: the share of the supervised score, with its interval."""
+    from understudy.configuration import refuse_unlikely_json, write_json
+    from understudy_training.label_free.ledger import describe_label_free, label_free_ledger
+
+    refuse_unlikely_json(out)
+    found = label_free_ledger(name, source, scores)
+    write_json(out, found)
+    typer.echo("\n".join(describe_label_free(found)))
+
+
 def _recipe(name: str, epochs: int | None) -> LabelFreeRecipe:
     from understudy_training.label_free.recipe import read_label_free_recipe
 

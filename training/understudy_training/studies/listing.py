@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.datasets.files import read_json
+from understudy_training.label_free.ledger import describe_label_free, read_label_free_ledger
 from understudy_training.ledger import read_ledger
 from understudy_training.ledger_table import describe_ledger
 from understudy_training.studies.planning import Planned, StudyPlan, share_of
@@ -46,7 +47,7 @@ def describe_shares(plan: StudyPlan, selected: tuple[Planned, ...], number: int,
 
 
 def describe_any(path: Path) -> Iterator[str]:
-    """A study's ledger, or one of `understudy distill`.
+    """A study's ledger, or one of `understudy distill` or of training without labels.
 
     Raises:
         InputError: when the file is missing or neither.
@@ -55,7 +56,8 @@ def describe_any(path: Path) -> Iterator[str]:
     values = read_json(file)
     if isinstance(values, dict) and "entries" in values:
         return describe_ledger(read_ledger(file))
-    return describe_study(read_study_ledger(file))
+    without_labels = read_label_free_ledger(file)
+    return describe_study(read_study_ledger(file)) if without_labels is None else describe_label_free(without_labels)
 
 
 def clock(seconds: float) -> str:

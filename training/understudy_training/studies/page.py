@@ -7,9 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from understudy.errors import InputError
+from understudy_training.label_free.ledger import (
+    LabelFreeLedger,
+    label_free_section,
+    read_label_free_ledger,
+)
 from understudy_training.studies.comparing import MethodResult, StudentResult, compare
 from understudy_training.studies.figures import draw_forest
-from understudy_training.studies.records import StudyLedger
+from understudy_training.studies.records import StudyLedger, read_study_ledger
 from understudy_training.studies.table import (
     conclusions,
     headline,
@@ -32,11 +37,20 @@ and multiply-accumulates.
 """
 
 
-def write_page(ledgers: Sequence[StudyLedger], out: Path, images: Path, command: str) -> list[Path]:
+def read_for_page(path: Path) -> StudyLedger | LabelFreeLedger:
+    """A ledger that a page can show: of a study, whose folder stands for it, or of training without labels.
+
+    Raises:
+        InputError: when the file is missing or is neither.
+    """
+    return read_label_free_ledger(path) or read_study_ledger(path)
+
+
+def write_page(ledgers: Sequence[StudyLedger | LabelFreeLedger], out: Path, images: Path, command: str) -> list[Path]:
     """Writes the page and its pictures; returns all files.
 
     Args:
-        ledgers: one for each study.
+        ledgers: one for each study, or of training without labels.
         out: Markdown file.
         images: folder of the pictures.
         command: what the page says it is made by.
@@ -50,6 +64,9 @@ def write_page(ledgers: Sequence[StudyLedger], out: Path, images: Path, command:
     lines, written = ["# The ledger: what each way of teaching gains", ""], [out]
     lines += [f"Made by `{command}`; do not edit.", _HOW_TO_READ]
     for ledger in ledgers:
+        if isinstance(ledger, LabelFreeLedger):
+            lines += label_free_section(ledger)
+            continue
         pictures = {
             student.student: images / f"ledger-{ledger.name}-{student.student}.png" for student in compare(ledger)
         }

@@ -192,7 +192,7 @@ class _Planner:
     def _jobs_of_method(
         self, method: Method, student: str, control: Recipe, teachers: dict[str, Planned]
     ) -> Iterator[Planned]:
-        recipe = self._taught(method, student, control)
+        recipe = self._as_many_steps(self._taught(method, student, control), method.data)
         listens_to = self.study.teachers_of(method, recipe.distillation)
         taught_by = {name: teachers[label] for name, label in listens_to.items()}
         for seed in self.study.seeds:
@@ -215,6 +215,15 @@ class _Planner:
         if method.distillation is None:
             return recipe
         return recipe.model_copy(update={"distillation": method.distillation}).with_epochs(recipe.schedule.epochs)
+
+    def _as_many_steps(self, recipe: Recipe, data: str) -> Recipe:
+        """The recipe with as many epochs of a data set as come nearest to its steps on the main one."""
+        if data == MAIN:
+            return recipe
+        of_control, own = (
+            _num_shown(self._opened(name, recipe), recipe) // recipe.data.batch_size for name in (MAIN, data)
+        )
+        return recipe.with_epochs(max(round(of_control * recipe.schedule.epochs / max(own, 1)), 1))
 
     def _recipe(self, name: str, epochs: int | None) -> Recipe:
         preset, recipe = self.preset, recipe_beside(name, self.beside).with_epochs(epochs)
@@ -246,7 +255,7 @@ class _Planner:
             "teachers": json.dumps({name: teacher.address for name, teacher in teachers.items()}, sort_keys=True),
             "shuffled": str(part == "shuffled"),
         }
-        frames = min(len(dataset), recipe.data.max_frames or len(dataset))
+        frames = _num_shown(dataset, recipe)
         gmacs = (3 * frames * recipe.schedule.epochs + self._num_evaluated(recipe)) * self._gmacs(recipe)
         names = {name: teacher.label for name, teacher in teachers.items()}
         return Planned(part, label, student, names, seed, recipe, data, _address(facts), frames, gmacs)
@@ -327,6 +336,10 @@ def _refuse_endless(recipe: Recipe) -> None:
     if augmentation is not None and augmentation.variants is None:
         remedy = "give data.augmentation.variants a number, or the study no reference"
         raise InputError(f"recipe {recipe.name}: a shuffled teacher", found="an endless augmentation", remedy=remedy)
+
+
+def _num_shown(dataset: Dataset, recipe: Recipe) -> int:
+    return min(len(dataset), recipe.data.max_frames or len(dataset))
 
 
 def _compared(recipe: Recipe) -> dict[str, object]:

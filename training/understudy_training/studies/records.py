@@ -14,7 +14,7 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, read_evaluation
 from understudy.metrics.average_precision import Range
 from understudy.metrics.matching import OVERLAPS, Overlap
-from understudy_training.checkpoint import RunRecord, read_record
+from understudy_training.checkpoint import RunRecord, read_labels_used, read_record
 from understudy_training.distillation.study import EVALUATION
 from understudy_training.studies.planning import Part, Planned, StudyPlan
 from understudy_training.studies.running import FAILURE, cost_of, state_of
@@ -36,7 +36,7 @@ class StudyRow(Config):
     parameters: int
     gmacs: float
     labels: int
-    """Labelled frames it was trained on; 0 for a method that uses none."""
+    """Labelled frames behind it, those of a teacher that made labels included; 0 for a method that uses none."""
     steps: int
     cpu_s: float | None = None
     """Processor time of the training; None where it was interrupted, or computed on a GPU."""
@@ -131,7 +131,7 @@ def _failures(plan: StudyPlan, out: Path) -> Iterator[tuple[str, str]]:
 
 def _row(job: Planned, out: Path, evaluation: Evaluation, label_free: bool) -> StudyRow:
     folder = out / job.folder
-    record = read_record(folder)
+    record, used = read_record(folder), read_labels_used(folder)
     return StudyRow(
         part=job.part,
         label=job.label,
@@ -141,7 +141,7 @@ def _row(job: Planned, out: Path, evaluation: Evaluation, label_free: bool) -> S
         ap_percent={overlap: _by_range(evaluation, overlap) for overlap in OVERLAPS},
         parameters=record.parameters,
         gmacs=record.gmacs,
-        labels=0 if label_free else record.frames,
+        labels=0 if label_free else record.frames if used is None else used.frames,
         steps=record.steps,
         cpu_s=_cpu_s(record, job, out),
         wall_s=record.wall_s,

@@ -61,7 +61,8 @@ class Method(Config):
     others: dict[str, str] = Field(default_factory=dict)
     """Further teachers, by the names that the terms call them; left out, the study's teachers of those names."""
     data: str = MAIN
-    """Data set the student is trained on; it is evaluated on the main one all the same."""
+    """Data set the student is trained on, in as many steps as the control makes on the main one, to the nearest whole
+    epoch; it is evaluated on the main one all the same."""
     recipes: dict[str, str] = Field(default_factory=dict)
     """Recipe instead of the student's own, by student. Detector, schedule, loss, precision and number of frames of a
     step must agree; its distillation counts where the method has none."""
@@ -102,8 +103,8 @@ class Study(Config):
     eval_split: str = "val"
     metric: MetricSettings = MetricSettings()
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
-    teachers: dict[str, StudyTeacher] = Field(min_length=1)
-    """By name; the first teaches unless a method says otherwise."""
+    teachers: dict[str, StudyTeacher] = Field(default_factory=dict)
+    """By name; the first teaches unless a method says otherwise. None where all methods differ by their data."""
     students: dict[str, StudyStudent] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
     reference: str | None = None
@@ -134,7 +135,7 @@ class Study(Config):
         _refuse_twice(labels)
         _refuse_strangers("reference", [self.reference or labels[0]], labels)
         for method in self.methods:
-            chosen = [method.teacher or self.first_teacher, *method.others.values()]
+            chosen = [name for name in (method.teacher, *method.others.values()) if name is not None]
             _refuse_strangers(f"{method.label}: teachers", chosen, self.teachers)
             named = {*(method.students or ()), *method.recipes}
             _refuse_strangers(f"{method.label}: students", named, self.students)
@@ -142,8 +143,8 @@ class Study(Config):
 
     @property
     def first_teacher(self) -> str:
-        """Who teaches unless a method says otherwise."""
-        return next(iter(self.teachers))
+        """Who teaches unless a method says otherwise; a name of nobody in a study without teachers."""
+        return next(iter(self.teachers), TEACHER)
 
     def teachers_of(self, method: Method, distillation: DistillationConfig | None) -> dict[str, str]:
         """The study's teachers that a method's terms listen to, by the names that the terms call them.
@@ -156,7 +157,7 @@ class Study(Config):
         found = {name: known.get(name, name) for name in called}
         strangers = sorted(set(found.values()) - set(self.teachers))
         if strangers:
-            wanted = f"among {', '.join(self.teachers)}"
+            wanted = f"among {', '.join(self.teachers)}" if self.teachers else "a study with teachers"
             raise RecipeError(f"method {method.label}: teachers", found=", ".join(strangers), wanted=wanted)
         return found
 
@@ -184,7 +185,8 @@ def _refuse_twice(labels: list[str]) -> None:
 def _refuse_strangers(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     strangers = sorted(set(names) - set(known))
     if strangers:
-        raise ValueError(f"{what}: {', '.join(strangers)} is not among {', '.join(known)}")
+        among = ", ".join(known)
+        raise ValueError(f"{what}: {', '.join(strangers)} is not among {among or 'them: there are none'}")
 
 
 def shipped_studies() -> dict[str, Path]:
