@@ -54,9 +54,14 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, divisor: Tensor |
 
 
 def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
-    """The columns of a map `(B, C, h, w)` at flat cells `(B, N)`: `(B, N, C)`."""
-    index = cells[:, None, :].expand(-1, dense.shape[1], -1)
-    return dense.flatten(2).gather(2, index).transpose(1, 2)
+    """The columns of a map `(B, C, h, w)` at flat cells `(B, N)`: `(B, N, C)`.
+
+    Read as rows of cells, which copies nothing of a channels-last map, neither here nor on the way back.
+    """
+    batch, channels, height, width = dense.shape
+    rows = dense.permute(0, 2, 3, 1).reshape(-1, channels)
+    first = torch.arange(batch, device=cells.device)[:, None] * (height * width)
+    return rows.index_select(0, (cells + first).flatten()).view(batch, -1, channels)
 
 
 def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from understudy.bundle.manifest import Grid
-from understudy_training.losses import wide
+from understudy_training.losses import gather_cells, wide
 
 POINTS_PER_BOX = 9
 _CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
@@ -25,7 +25,7 @@ def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
     Returns:
         `(B, P, C)` in float32, or float64 when the map is.
     """
-    batch, channels, height, width = dense.shape
+    channels, height, width = dense.shape[1:]
     if channels == 0:
         return wide(dense).new_zeros((*places_m.shape[:2], 0))
     low = places_m.new_tensor([grid.x_range_m[0], grid.y_range_m[0]])
@@ -37,9 +37,8 @@ def sample_map(dense: Tensor, places_m: Tensor, grid: Grid) -> Tensor:
     weights = (1 - (cells[:, :, None] - corners).abs()).prod(-1) * ((corners >= 0) & (corners < sizes)).all(-1)
     column, row = (corners.clamp(min=corners.new_zeros(2), max=sizes - 1)).long().unbind(-1)
     # only the cells in question are widened: a whole map is many times more
-    wanted = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
-    values = wide(dense.flatten(2).gather(2, wanted)).view(batch, channels, *weights.shape[1:])
-    return (values * weights[:, None].to(values.dtype)).sum(-1).transpose(1, 2)
+    values = wide(gather_cells(dense, (row * width + column).flatten(1))).view(*weights.shape, channels)
+    return (values * weights[..., None].to(values.dtype)).sum(2)
 
 
 def box_points(geometry: Tensor) -> Tensor:
