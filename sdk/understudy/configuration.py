@@ -69,6 +69,8 @@ def _said(failure: Any) -> dict[str, str]:
     kind, value, text, about = (*(failure[key] for key in ("type", "input", "msg")), failure.get("ctx", {}))
     if kind == "value_error" and isinstance(value, dict | BaseModel):
         return {"found": text.removeprefix("Value error, ")}
+    if kind == "missing":
+        return {"found": "no such key", "wanted": "one: it has no default"}
     if kind == "union_tag_invalid":
         return {"found": about["tag"], "wanted": f"one of: {about['expected_tags']}".replace("'", "")}
     if kind == "union_tag_not_found":

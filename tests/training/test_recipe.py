@@ -145,6 +145,12 @@ def test_pictures_that_no_network_takes_are_refused_before_anything_is_made(chan
         check_recipe(camera_recipe(**changes), "recipe").resolved()
 
 
+def test_a_loss_of_depth_without_pictures_is_refused():
+    values = recipe_values(loss={"depth_weight": 0.3})
+    with pytest.raises(RecipeError, match=r"loss\.depth_weight: 0\.3, but the detector sees no pictures"):
+        check_recipe(values, "recipe")
+
+
 def test_true_depth_without_pictures_is_refused():
     values = yaml.safe_load(shipped_recipes()["benchmark-student"].read_text())
     values["detector"]["depth"] = "expert"

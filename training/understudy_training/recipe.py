@@ -147,6 +147,12 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _depth_is_learned_from_pictures(self) -> Recipe:
+        if self.loss.depth_weight > 0 and self.detector_config().camera_encoder is None:
+            raise ValueError(f"loss.depth_weight: {self.loss.depth_weight:g}, but the detector sees no pictures")
+        return self
+
+    @model_validator(mode="after")
     def _every_term_is_heard(self) -> Recipe:
         late = self._never_heard(self.schedule.epochs)
         if late:

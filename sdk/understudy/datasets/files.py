@@ -104,7 +104,10 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        found = "a folder" if path.is_dir() else (error.strerror or str(error)).lower()
+        raise InputError(f"{path}", found=found, wanted="a text file") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}", found=str(error), wanted="a text file") from error
 
 
