@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from understudy import progress
-from understudy.cli import Needs
+from understudy.cli import needs
 
 if TYPE_CHECKING:
     from understudy.datasets.dataset import Dataset
@@ -21,7 +21,7 @@ label_free = typer.Typer(
     rich_markup_mode=None,
     help="Train a detector without labels: clusters and 2D boxes, then rounds of self-training (LiSe).",
 )
-label_free.needs = Needs(("torch", "lightning", "safetensors", "scipy"), "training")  # type: ignore[attr-defined]
+needs("torch", "lightning", "safetensors", "scipy", extra="training")(label_free)
 
 _RECIPE = typer.Argument(..., help="Recipe file, or the name of one that comes with the package.")
 _SPLIT_HELP = "Split of the data set; 'all' takes every frame."

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from understudy import progress
+from understudy.cli import needs
 
 xray = typer.Typer(
     no_args_is_help=True,
@@ -14,6 +15,8 @@ xray = typer.Typer(
     rich_markup_mode=None,
     help="Objects gathered over drives: judge a teacher on them, label unlabeled drives with them.",
 )
+needs("torch", "safetensors", extra="training")(xray)
+
 DATA = typer.Argument(..., metavar="DATASET", help="Data set of drives with poses.")
 SETTINGS = typer.Option(None, "--objects", help="How objects are gathered (YAML); left out, as in docs/xray.md.")
 
