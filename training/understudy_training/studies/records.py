@@ -119,7 +119,7 @@ def collect(plan: StudyPlan, out: Path) -> StudyLedger:
         methods={method.label: method.source for method in plan.study.methods},
         rows=tuple(rows),
         failures=dict(_failures(plan, out)),
-        planned=len(plan.all),
+        planned=sum(not job.untrained for job in plan.all),
     )
 
 
