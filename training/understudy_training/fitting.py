@@ -120,6 +120,10 @@ def _begin(
     write_environment(folder, now)
 
 
+class InterruptionError(UnderstudyError):
+    """A training that was told to end, by a signal; nothing is wrong with it."""
+
+
 def _trained(
     recipe: Recipe,
     clouds: TrainingFrames,
@@ -142,7 +146,7 @@ def _trained(
         trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:
         remedy = f"--resume goes on after the last {'checkpoint' if options.checkpoint_every else 'finished epoch'}"
-        raise UnderstudyError(f"training {folder}", found="an interruption", remedy=remedy) from stop
+        raise InterruptionError(f"training {folder}", found="an interruption", remedy=remedy) from stop
     if parts.average is not None:
         parts.average.put_into(detector)
     if trainer.is_global_zero:

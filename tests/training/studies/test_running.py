@@ -18,7 +18,9 @@ from understudy.cli import build_app
 from understudy.errors import InputError
 from understudy_training.checkpoint import read_record
 from understudy_training.distillation.study import EVALUATION
+from understudy_training.fitting import InterruptionError
 from understudy_training.ledger_command import parse_data, parse_share
+from understudy_training.loop.checkpoints import Checkpoints
 from understudy_training.studies.planning import StudyPlan, check_plan, make_plan, share_of
 from understudy_training.studies.records import collect, read_study_ledger
 from understudy_training.studies.running import refuse_missing_teachers, run_study, state_of
@@ -102,6 +104,23 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_bytes(whole, s
         assert (run / name).read_bytes() == (out / dense.folder / name).read_bytes(), name
     row = next(row for row in read_study_ledger(partial).rows if (row.label, row.seed) == ("dense", 1))
     assert row.cpu_s is None, "the processor time of a part is not that of the whole"
+
+
+def test_told_to_end_it_ends_and_calls_nothing_failed(whole, scenes, tmp_path, monkeypatch):
+    study, out, _ = whole
+    shutil.copytree(out / "teachers", tmp_path / "teachers")
+    plan = plan_of(study, scenes)
+    finish_epoch = Checkpoints.on_train_epoch_end
+
+    def and_be_told(self: Checkpoints, *arguments: object) -> None:
+        finish_epoch(self, *arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, "on_train_epoch_end", and_be_told)
+    with pytest.raises(InterruptionError, match=r"study, small control, seed 1: .*the same command goes on"):
+        run_study(plan, (*plan.teachers.values(), *plan.jobs), tmp_path, threads=1)
+    states = {job.label: state_of(job, tmp_path) for job in plan.jobs}
+    assert states == {"control": "begun", "dense": "open", "dense-shuffled": "open", "dense-random": "open"}
 
 
 def test_a_job_that_fails_is_told_and_the_others_are_done(whole, scenes, tmp_path):

@@ -28,7 +28,7 @@ from understudy_training.distillation.study import (
 from understudy_training.distillation.teacher_cache import CachedTeacher
 from understudy_training.distillation.teaching import make_teachings
 from understudy_training.distillation.terms.term import TEACHER
-from understudy_training.fitting import build_detector, use_threads
+from understudy_training.fitting import InterruptionError, build_detector, use_threads
 from understudy_training.models.counting import detector_cost
 from understudy_training.processes import results_of
 from understudy_training.resuming import was_begun
@@ -176,6 +176,9 @@ def _caught(job: StudyJob) -> Outcome:
     resumed = was_begun(job.folder) and not (job.folder / WEIGHTS).is_file()
     try:
         carry_out(job)
+    except InterruptionError as stop:
+        found, remedy = "an interruption", "the same command goes on with it"
+        raise InterruptionError(f"study, {job.name}", found=found, remedy=remedy) from stop
     except UnderstudyError as error:
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / FAILURE).write_text(json.dumps({"error": str(error)}) + "\n")
