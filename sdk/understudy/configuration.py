@@ -32,11 +32,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file", remedy="check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{path}", found=what_is_there(path, error), wanted="a YAML file") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}", found=str(error), wanted="a YAML file") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}", found=type(values).__name__, wanted="a YAML mapping")
     return values
+
+
+def what_is_there(path: Path, error: OSError) -> str:
+    """What a file that cannot be read is instead, for a message."""
+    return "a folder" if path.is_dir() else (error.strerror or str(error)).lower()
 
 
 def read_config(path: Path, kind: type[ConfigT], error: type[UnderstudyError] = InputError) -> ConfigT:

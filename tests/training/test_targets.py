@@ -107,6 +107,20 @@ def test_gather_reads_rows_then_columns():
     assert gather_cells(dense, torch.tensor([[1 * 4 + 2]])).item() == 6
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_cells_of_several_frames_are_read_each_in_its_own(layout):
+    torch.manual_seed(0)
+    dense = torch.randn(3, 5, 4, 6).contiguous(memory_format=layout).requires_grad_()
+    cells = torch.randint(0, 24, (3, 7))
+    wanted = dense.flatten(2).gather(2, cells[:, None].expand(-1, 5, -1)).transpose(1, 2)
+    found = gather_cells(dense, cells)
+    assert torch.equal(found, wanted)
+    weight = torch.randn_like(wanted)
+    slopes = [torch.autograd.grad((values * weight).sum(), dense)[0] for values in (found, wanted)]
+    torch.testing.assert_close(*slopes)
+    assert gather_cells(dense, cells[:, :0]).shape == (3, 0, 5)
+
+
 def test_the_heading_counts_mostly_as_an_axis():
     wanted = torch.tensor([0.0, 0.0, 0.8, 1.5, 0.6, 0.4, np.sin(0.5), np.cos(0.5)], dtype=torch.float32)
     turned = wanted.clone()

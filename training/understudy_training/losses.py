@@ -27,7 +27,12 @@ class DetectionLoss:
 
 def wide(values: Tensor) -> Tensor:
     """In float32, or float64 where that is what comes: losses are never summed in half precision."""
-    return values if values.dtype == torch.float64 else values.float()
+    return values.to(wide_kind(values))
+
+
+def wide_kind(values: Tensor) -> torch.dtype:
+    """What `wide` would make of them, for operators that widen as they read."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def detection_counts(targets: Targets) -> Tensor:
@@ -56,12 +61,13 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, divisor: Tensor |
 def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
     """The columns of a map `(B, C, h, w)` at flat cells `(B, N)`: `(B, N, C)`.
 
-    Read as rows of cells, which copies nothing of a channels-last map, neither here nor on the way back.
+    Read as rows of cells, which copies nothing of a channels-last map, neither here nor on the way back. Cells must be
+    those of the map: one beyond it would be another frame's.
     """
     batch, channels, height, width = dense.shape
     rows = dense.permute(0, 2, 3, 1).reshape(-1, channels)
     first = torch.arange(batch, device=cells.device)[:, None] * (height * width)
-    return rows.index_select(0, (cells + first).flatten()).view(batch, -1, channels)
+    return rows.index_select(0, (cells + first).flatten()).view(batch, cells.shape[1], channels)
 
 
 def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -149,7 +149,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _depth_is_learned_from_pictures(self) -> Recipe:
         if self.loss.depth_weight > 0 and self.detector_config().camera_encoder is None:
-            raise ValueError(f"loss.depth_weight: {self.loss.depth_weight:g}, but the detector sees no pictures")
+            given = f"loss.depth_weight: {self.loss.depth_weight:g}"
+            raise ValueError(f"{given}, but the detector sees no pictures; leave it out, or give sensors that do")
         return self
 
     @model_validator(mode="after")

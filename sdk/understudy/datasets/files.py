@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.configuration import what_is_there
 from understudy.errors import InputError
 
 BROKEN_ARRAYS = (
@@ -105,8 +106,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}", found="no such file") from None
     except OSError as error:
-        found = "a folder" if path.is_dir() else (error.strerror or str(error)).lower()
-        raise InputError(f"{path}", found=found, wanted="a text file") from error
+        raise InputError(f"{path}", found=what_is_there(path, error), wanted="a text file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}", found=str(error), wanted="a text file") from error
 

@@ -140,6 +140,11 @@ def test_the_form_that_trains_is_the_form_that_is_exported():
     assert maps[0].abs().max() > 0.01
     torch.testing.assert_close(*maps)
     torch.testing.assert_close(*slopes)
+    halves = features.detach().bfloat16().requires_grad_()
+    found = lift._added_up(halves, logits.softmax(2).bfloat16(), batch.lift_pixels, batch.lift_depths)
+    assert found.dtype == torch.bfloat16
+    [slope] = torch.autograd.grad(found.float().square().sum(), halves)
+    assert (slope.float() - slopes[0][0]).norm() < 0.01 * slopes[0][0].norm()
 
 
 def test_true_depth_puts_features_where_the_points_are():

@@ -12,7 +12,7 @@ from tests.training.studies.tiny_study import DENSE, FITNET, recipe, write_study
 from understudy.cli import build_app
 from understudy.errors import InputError, RecipeError
 from understudy_training.studies.planning import Planned, StudyPlan, check_plan, make_plan, share_of
-from understudy_training.studies.study_file import read_study
+from understudy_training.studies.study_file import Study, read_study
 
 
 def plan_of(folder: Path, scenes: Path, preset: str | None = None, **changes) -> StudyPlan:
@@ -103,6 +103,23 @@ def test_a_method_on_other_data_makes_as_many_steps_as_the_control(tmp_path, sce
     frames_of_control, frames = epochs["control"][0], epochs["more"][0]
     assert frames > frames_of_control
     assert epochs == {"control": (frames_of_control, 30), "more": (frames, 30 * frames_of_control // frames)}
+    own = recipe("own", **student | {"data": {"batch_size": 1, "max_frames": 2}})
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))  # other frames, which must not change the control's length
+    methods = [{"label": "own", "data": "more", "recipes": {"small": "own.yaml"}}]
+    other = Study.model_validate(study.model_dump() | {"methods": methods})
+    plan = make_plan(other, beside, {"main": few, "more": scenes})
+    assert {job.label: (job.frames, job.recipe.schedule.epochs) for job in plan.jobs}["own"] == (2, 15)
+    short = recipe("small", schedule={"epochs": 1}, data={"batch_size": 1})
+    (tmp_path / "student.yaml").write_text(yaml.safe_dump(short))
+    found = rf"method more: data more: found {frames} steps in 1 epochs, 1 of the control, wanted as many within 5%"
+    with pytest.raises(InputError, match=found):
+        make_plan(study, beside, {"main": few, "more": scenes})
+
+
+def test_a_reference_must_be_taught(tmp_path, scenes):
+    study, beside = read_study(write_study(tmp_path, methods=[{"label": "more", "data": "more"}], reference="more"))
+    with pytest.raises(InputError, match="reference: more: found a method without a teacher"):
+        make_plan(study, beside, {"main": scenes, "more": scenes})
 
 
 def test_a_study_without_teachers_cannot_be_taught(tmp_path, scenes):

@@ -13,7 +13,7 @@ from understudy.cli import build_app
 from understudy.configuration import read_config
 from understudy.datasets.opening import open_dataset
 from understudy_training.batches import Shown, TrainingFrames, Views
-from understudy_training.checkpoint import DATA, DataRecord
+from understudy_training.checkpoint import DATA, DataRecord, read_labels_used
 from understudy_training.distillation.frames import load_frames
 from understudy_training.distillation.teacher_cache import CachedTeacher, LiveTeacher
 from understudy_training.distillation.teaching import make_teachings
@@ -95,6 +95,6 @@ def test_labels_used_stand_in_the_record_of_a_run(drives, tmp_path):
     assert result.exit_code == 0, result.output
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(values(data={"batch_size": 2, "augmentation": None})))
     run("train", str(tmp_path / "r.yaml"), "--data", str(tmp_path / "s"), "--out", str(tmp_path / "run"))
-    labels = read_config(tmp_path / "run" / DATA, DataRecord).labels
+    labels = read_labels_used(tmp_path / "run")
     assert labels is not None
     assert (labels.frames, labels.of_frames) == (8, 20)

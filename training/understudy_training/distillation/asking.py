@@ -13,6 +13,7 @@ from understudy.bundle.manifest import Grid
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.sampling import sample_boxes
 from understudy_training.distillation.vision_answers import vision_answers
+from understudy_training.losses import wide_kind
 from understudy_training.models.detector import DetectorOutputs, EncoderInput
 from understudy_training.models.encoders import PillarsBatch
 from understudy_training.models.fusion import FusionBatch
@@ -63,8 +64,7 @@ def _of_cameras(outputs: DetectorOutputs, asked: Collection[Asked]) -> dict[str,
 
 def attention(dense: Tensor) -> Tensor:
     """Mean square over the channels of `(B, C, h, w)`, of length 1 in each frame: `(B, h, w)` float32."""
-    kind = torch.float64 if dense.dtype == torch.float64 else torch.float32
-    return of_length_one(torch.linalg.vector_norm(dense, dim=1, dtype=kind).square() / dense.shape[1])
+    return of_length_one(torch.linalg.vector_norm(dense, dim=1, dtype=wide_kind(dense)).square() / dense.shape[1])
 
 
 def of_length_one(maps: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, EvaluationSettings, evaluate_model, read_evaluation
 from understudy.metrics.average_precision import MetricSettings
 from understudy.progress import Track, silent
-from understudy_training.checkpoint import WEIGHTS, read_record, refuse_to_replace
+from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.frames import load_frames
@@ -251,9 +251,13 @@ def evaluate_teacher(teacher: OpenedTeacher, recipe: Recipe, paths: StudyPaths, 
 def evaluate_run(
     run: Path, recipe: Recipe, paths: StudyPaths, track: Track = silent, *, metric: MetricSettings | None = None
 ) -> Evaluation:
-    """A run's network through the pipeline, on the split that was held out."""
-    opened = open_torch_engine(run, threads=torch.get_num_threads())
+    """A run's network through the pipeline, on the split that was held out; with true depth, as it is asked."""
     dataset = open_dataset(paths.eval_data or paths.data, paths.eval_split, recipe.data.classes)
+    detector, _ = load_detector(run)
+    if needs_true_depth(detector):
+        swept, lidar = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar), recipe.data.lidar
+        return evaluate_as_asked(detector, swept, subject=run.name, lidar=lidar, track=track, metric=metric)
+    opened = open_torch_engine(run, threads=torch.get_num_threads())
     settings = EvaluationSettings(metric=metric or MetricSettings())
     with opened.engine:
         return evaluate_model(opened, dataset, settings, subject=run.name, lidar=recipe.data.lidar, track=track)

@@ -11,6 +11,7 @@ from understudy.boxes import Boxes
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.evaluation import EVALUATED_SCORE, Detector, Evaluation, EvaluationSettings, evaluate
 from understudy.frame import Frame
+from understudy.metrics.average_precision import MetricSettings
 from understudy.progress import Track, silent
 from understudy.rig import Rig
 from understudy_training.batches import labelled_frame, reach_of
@@ -26,6 +27,7 @@ def evaluate_as_asked(
     subject: str,
     lidar: str | None = None,
     track: Track = silent,
+    metric: MetricSettings | None = None,
 ) -> Evaluation:
     """Average precision of what its heads say, decoded as a student's.
 
@@ -35,6 +37,7 @@ def evaluate_as_asked(
         subject: its name in the record.
         lidar: which LiDAR; None where there is one.
         track: progress.
+        metric: overlaps and ranges; None takes the usual ones.
 
     Raises:
         UnderstudyError: as `evaluate`, and when the network cannot be asked.
@@ -45,7 +48,7 @@ def evaluate_as_asked(
     else:
         engine = f"{type(teacher).__name__} {teacher.name}"
         pictures = None if teacher.description.sees_points else teacher.config.pictures
-    settings = EvaluationSettings(grid=teacher.config.grid, pictures=pictures)
+    settings = EvaluationSettings(metric=metric or MetricSettings(), grid=teacher.config.grid, pictures=pictures)
     asked = teacher.eval()
     evaluation = evaluate(lambda rig: _detector(asked, rig, lidar), dataset, settings, subject=subject, track=track)
     return evaluation.model_copy(update={"engine": engine})

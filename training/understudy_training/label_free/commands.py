@@ -9,6 +9,7 @@ import typer
 
 from understudy import progress
 from understudy.cli import needs
+from understudy.errors import InputError
 
 if TYPE_CHECKING:
     from understudy.datasets.dataset import Dataset
@@ -152,6 +153,8 @@ def ledger(
     from understudy_training.label_free.ledger import describe_label_free, label_free_ledger
 
     refuse_unlikely_json(out)
+    if out.resolve() in {file.resolve() for file in scores}:
+        raise InputError(f"--out {out}", found="one of the scores", wanted="another file", remedy="name a new one")
     found = label_free_ledger(name, source, scores)
     write_json(out, found)
     typer.echo("\n".join(describe_label_free(found)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from understudy.metrics.average_precision import MetricSettings
 from understudy.pipeline import Pipeline
 from understudy.progress import Track, silent
 from understudy.rig import Rig
+from understudy_training.checkpoint import read_record
 from understudy_training.label_free.classes import OBJECT
 from understudy_training.torch_engine import open_torch_engine
 
@@ -45,8 +47,8 @@ class ScoreRow(Config):
     iou: float
     range_m: tuple[float, float]
     num_truths: int
-    ap_percent: float | None
-    supervised_ap_percent: float | None = None
+    ap_percent: float | None = Field(ge=0, le=100)
+    supervised_ap_percent: float | None = Field(None, ge=0, le=100)
 
     @property
     def share(self) -> float | None:
@@ -56,10 +58,34 @@ class ScoreRow(Config):
         return self.ap_percent / self.supervised_ap_percent
 
 
+class ScoredRun(Config):
+    """Which network was scored."""
+
+    seed: int
+    recipe: str
+    """Content hash of its resolved recipe."""
+    weights: str
+    """SHA-256 of its weights."""
+    frames: int
+    steps: int
+
+    @classmethod
+    def of(cls, run: Path) -> ScoredRun:
+        """That of a run's folder."""
+        record = read_record(run)
+        return cls(
+            seed=record.seed, recipe=record.recipe, weights=record.weights, frames=record.frames, steps=record.steps
+        )
+
+
 class LabelFreeScore(Config):
     """What came out."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
+    run: ScoredRun | None = None
+    """Trained without labels; None in records of before it was written down."""
+    supervised: ScoredRun | None = None
+    """Trained with them."""
     data: str
     """Fingerprint of the data set."""
     num_frames: int
@@ -153,7 +179,14 @@ def score_runs(
         other = None if compared is None else compared.get(key)
         rows += _rows(evaluation, key[1], other)
     some = next(iter(found.values()))
-    return LabelFreeScore(data=dataset.fingerprint, num_frames=some.num_frames, settings=settings, rows=tuple(rows))
+    return LabelFreeScore(
+        run=ScoredRun.of(run),
+        supervised=None if supervised is None else ScoredRun.of(supervised),
+        data=dataset.fingerprint,
+        num_frames=some.num_frames,
+        settings=settings,
+        rows=tuple(rows),
+    )
 
 
 def describe_score(score: LabelFreeScore) -> list[str]:

@@ -92,6 +92,11 @@ def divide(batch_size: int, num_samples: int, parts: int, world_size: int, rank:
     return Division(min(batch_size, num_samples), parts, world_size, rank)
 
 
+def steps_of_epoch(num_samples: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch: those of a last, smaller step are left out; fewer frames than a batch are one."""
+    return num_samples // min(batch_size, num_samples)
+
+
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Lists of (epoch, index), one for each part of each step that is left of the epoch in which the run stands.
 
@@ -117,7 +122,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        return self.num_samples // self.division.batch_size
+        return steps_of_epoch(self.num_samples, self.division.batch_size)
 
     def __len__(self) -> int:
         return self.steps_per_epoch * self.division.parts

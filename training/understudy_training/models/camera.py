@@ -190,8 +190,10 @@ class CameraLift(nn.Module):
         """
         (batch, slots, places), channels = pixels.shape, features.shape[2]
         heights = len(self.config.pictures.heights_m)
-        by_pixel = features.permute(0, 1, 3, 4, 2).reshape(-1, channels).to(shares.dtype)
-        by_depth = shares.permute(0, 1, 3, 4, 2).reshape(-1)
+        # in float32: on the way back a pixel adds up what hundreds of places ask of it
+        kind = torch.promote_types(features.dtype, torch.float32)
+        by_pixel = features.permute(0, 1, 3, 4, 2).reshape(-1, channels).to(kind)
+        by_depth = shares.permute(0, 1, 3, 4, 2).reshape(-1).to(kind)
         by_place = (batch, heights, slots // heights, places)
         number = pixels.view(by_place).permute(0, 3, 1, 2).reshape(-1, slots // heights)
         depth = depths.view(by_place).permute(0, 3, 1, 2).reshape(-1, slots // heights)
@@ -205,7 +207,7 @@ class CameraLift(nn.Module):
             per_sample_weights=torch.index_select(by_depth, 0, depth[filled]),
         )
         rows, columns = lifted_size(self.grid, self.config.pictures)
-        return summed.view(batch, rows, columns, heights * channels).permute(0, 3, 1, 2)
+        return summed.to(features.dtype).view(batch, rows, columns, heights * channels).permute(0, 3, 1, 2)
 
     def _looked_up(self, features: Tensor, shares: Tensor, pixels: Tensor, depths: Tensor) -> Tensor:
         """`(B, Z * C, H', W')`: of each height what the table finds; arguments as for `lifted`."""

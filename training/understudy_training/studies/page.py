@@ -27,13 +27,13 @@ from understudy_training.studies.table import (
 
 _HOW_TO_READ = """
 A row is a way of teaching; its gain is student minus control *of the same seed*: same initial weights, frames, order,
-augmentation and number of steps, no teacher. The interval is Student's t over the seeds, 95 %. "gain shown" is said
-only when all of it lies above zero. "Holm p" is the p-value with all comparisons of a study counted: below 0.05 a gain
-holds although so many methods were tried. Classes and ranges are not adjusted; they describe a gain, they do not show
-one. A teacher whose answers are shuffled, and one that was never trained, must not help. CPU is the processor time of
-the training over the control's, with the teacher's answers on disk; asking it once is not in it, nor its own training.
-Labels are the labeled frames a student was trained on. Adapters stay behind: all rows of a student have its parameters
-and multiply-accumulates.
+augmentation and number of steps (on other data within 5 %), no teacher. The interval is Student's t over the seeds,
+95 %. "gain shown" is said only when all of it lies above zero. "Holm p" is the p-value with all comparisons of a
+study counted: below 0.05 a gain holds although so many methods were tried. Classes and ranges are not adjusted; they
+describe a gain, they do not show one. A teacher whose answers are shuffled, and one that was never trained, must not
+help. CPU is the processor time of the training over the control's, with the teacher's answers on disk; asking it once
+is not in it, nor its own training. Labels are the labeled frames behind a student, those that made labels for it
+included. Adapters stay behind: all rows of a student have its parameters and multiply-accumulates.
 """
 
 

@@ -20,6 +20,7 @@ from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.opened_teacher import OpenedTeacher, open_teacher, weights_of_teacher
 from understudy_training.distillation.teaching import refuse_unless_comparable
 from understudy_training.fitting import build_detector, widths_of
+from understudy_training.loop.order import steps_of_epoch
 from understudy_training.models.counting import detector_cost
 from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe
@@ -37,6 +38,8 @@ Part = Literal["teacher", "control", "method", "shuffled", "random"]
 RANDOM = "random"
 _FORM = 1
 """To be raised when the same address would no longer mean the same training."""
+_STEPS_APART = 0.05
+"""So much more or less than its control a method on other data may be trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,13 +195,16 @@ class _Planner:
     def _jobs_of_method(
         self, method: Method, student: str, control: Recipe, teachers: dict[str, Planned]
     ) -> Iterator[Planned]:
-        recipe = self._as_many_steps(self._taught(method, student, control), method.data)
+        recipe = self._as_many_steps(method, self._taught(method, student, control), control)
         listens_to = self.study.teachers_of(method, recipe.distillation)
         taught_by = {name: teachers[label] for name, label in listens_to.items()}
         for seed in self.study.seeds:
             yield self._planned("method", method.label, student, taught_by, seed, recipe, method.data)
-        if method.label != self.study.reference or not taught_by:
+        if method.label != self.study.reference:
             return
+        if not taught_by:
+            found, remedy = "a method without a teacher", "leave reference out, or name a method that has one"
+            raise InputError(f"reference: {method.label}", found=found, wanted="one that is taught", remedy=remedy)
         untrained = {name: self._untrained(each) for name, each in taught_by.items()}
         for seed in self.study.seeds:
             yield self._planned("shuffled", f"{method.label}-shuffled", student, taught_by, seed, recipe, method.data)
@@ -216,14 +222,24 @@ class _Planner:
             return recipe
         return recipe.model_copy(update={"distillation": method.distillation}).with_epochs(recipe.schedule.epochs)
 
-    def _as_many_steps(self, recipe: Recipe, data: str) -> Recipe:
-        """The recipe with as many epochs of a data set as come nearest to its steps on the main one."""
-        if data == MAIN:
+    def _as_many_steps(self, method: Method, recipe: Recipe, control: Recipe) -> Recipe:
+        """The recipe with as many epochs of the method's data set as come nearest to the control's steps on its own."""
+        if method.data == MAIN:
             return recipe
-        of_control, own = (
-            _num_shown(self._opened(name, recipe), recipe) // recipe.data.batch_size for name in (MAIN, data)
-        )
-        return recipe.with_epochs(max(round(of_control * recipe.schedule.epochs / max(own, 1)), 1))
+        wanted = self._steps_of_epoch(control, MAIN) * control.schedule.epochs
+        each = self._steps_of_epoch(recipe, method.data)
+        epochs = max(round(wanted / each), 1)
+        if abs(epochs * each - wanted) > _STEPS_APART * wanted:
+            found = f"{epochs * each} steps in {epochs} epochs, {wanted} of the control"
+            remedy = f"give the student a number of epochs whose steps {each} divides, about"
+            wanted_steps = f"as many within {_STEPS_APART:.0%}"
+            raise InputError(
+                f"method {method.label}: data {method.data}", found=found, wanted=wanted_steps, remedy=remedy
+            )
+        return recipe.with_epochs(epochs)
+
+    def _steps_of_epoch(self, recipe: Recipe, data: str) -> int:
+        return steps_of_epoch(_num_shown(self._opened(data, recipe), recipe), recipe.data.batch_size)
 
     def _recipe(self, name: str, epochs: int | None) -> Recipe:
         preset, recipe = self.preset, recipe_beside(name, self.beside).with_epochs(epochs)

@@ -66,7 +66,7 @@ class StudyLedger(Config):
     failures: dict[str, str] = Field(default_factory=dict)
     """What went wrong, by name of the job."""
     planned: int = 0
-    """Networks that the study is to have."""
+    """Networks that are to have a row: not those that are never trained, nor a teacher's run that nobody evaluated."""
 
     @property
     def overall(self) -> str:
@@ -96,7 +96,7 @@ def read_study_ledger(path: Path) -> StudyLedger:
     file = path / LEDGER if path.is_dir() else path
     values = read_json(file)
     if isinstance(values, dict) and values.get("kind") != "methods":
-        remedy = "ledger show also takes the ledger of distill; a page is made of studies alone"
+        remedy = "ledger show also takes that of distill; a page, studies and what `label-free ledger` makes of scores"
         raise InputError(f"{file}", found="no ledger of a study over methods", wanted="ledger.json", remedy=remedy)
     return check_config(values, StudyLedger, f"{file}", InputError)
 
@@ -119,7 +119,7 @@ def collect(plan: StudyPlan, out: Path) -> StudyLedger:
         methods={method.label: method.source for method in plan.study.methods},
         rows=tuple(rows),
         failures=dict(_failures(plan, out)),
-        planned=sum(not job.untrained for job in plan.all),
+        planned=sum(not job.untrained and (job.run is None or job in evaluated) for job in plan.all),
     )
 
 

@@ -18,7 +18,7 @@ from understudy_training.distillation.terms.term import TEACHER
 from understudy_training.recipe import Recipe, read_recipe, shipped_recipes
 
 CONTROL, MAIN = "control", "main"
-_NAME = r"^[a-z0-9][a-z0-9_.+-]*$"
+NAME = r"^[a-z0-9][a-z0-9_.+-]*$"
 
 
 class StudyTeacher(Config):
@@ -53,7 +53,7 @@ class StudyStudent(Config):
 class Method(Config):
     """One way of teaching: what differs from the control, and nothing else."""
 
-    label: str = Field(pattern=_NAME)
+    label: str = Field(pattern=NAME)
     distillation: DistillationConfig | None = None
     """Terms and warm-up, as in a recipe; None for a method that only changes the data or has its own recipes."""
     teacher: str | None = None
@@ -61,8 +61,8 @@ class Method(Config):
     others: dict[str, str] = Field(default_factory=dict)
     """Further teachers, by the names that the terms call them; left out, the study's teachers of those names."""
     data: str = MAIN
-    """Data set the student is trained on, in as many steps as the control makes on the main one, to the nearest whole
-    epoch; it is evaluated on the main one all the same."""
+    """Data set the student is trained on, in as many whole epochs as come nearest to the control's steps on the main
+    one (refused when they are more than 5 % apart); it is evaluated on the main one all the same."""
     recipes: dict[str, str] = Field(default_factory=dict)
     """Recipe instead of the student's own, by student. Detector, schedule, loss, precision and number of frames of a
     step must agree; its distillation counts where the method has none."""
@@ -98,7 +98,7 @@ class Study(Config):
     """Methods tried on the same students; each against a control that is trained once per seed."""
 
     schema_version: int = Field(1, ge=1, le=1)
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=NAME)
     split: str = "train"
     eval_split: str = "val"
     metric: MetricSettings = MetricSettings()
@@ -124,7 +124,7 @@ class Study(Config):
     @field_validator("students", "teachers")
     @classmethod
     def _name_files(cls, named: dict[str, Any]) -> dict[str, Any]:
-        wrong = [name for name in named if not re.fullmatch(_NAME, name)]
+        wrong = [name for name in named if not re.fullmatch(NAME, name)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: names of files too, so small letters, digits, '_', '.', '+' and '-'")
         return named
