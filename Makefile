@@ -105,10 +105,11 @@ bench-ros: $(ROS)
 # A study over methods on the fixed benchmark, then the page of all ledgers (docs/studies.md). End it any time, start it
 # again; STUDY=... another one, LEDGER_OPTIONS="--preset gpu" on a GPU.
 STUDY ?= lidar
-LEDGER_DATA ?= runs/scenes-32
+LEDGER_SCENES := $(if $(filter camera,$(STUDY)),scenes-surround-32,scenes-32)
+LEDGER_DATA ?= runs/$(LEDGER_SCENES)
 LEDGER_OPTIONS ?= --jobs 2
 ledger: $(STAMP)
-	@test -d $(LEDGER_DATA) || $(BIN)/understudy scenes $(LEDGER_DATA) --benchmark scenes-32
+	@test -d $(LEDGER_DATA) || $(BIN)/understudy scenes $(LEDGER_DATA) --benchmark $(LEDGER_SCENES)
 	-@$(BIN)/understudy ledger run $(STUDY) --data $(LEDGER_DATA) --out runs/$(STUDY) $(LEDGER_OPTIONS)
 	@mkdir -p docs/ledgers && cp runs/$(STUDY)/ledger.json docs/ledgers/$(STUDY).json
 	@$(MAKE) --no-print-directory ledger-page
