@@ -11,8 +11,10 @@ import torch
 from tests.training.distillation.camera_drives import CameraDrives, camera_detector
 from understudy.bundle.manifest import Fingerprints
 from understudy.errors import EngineError, InputError, RecipeError
+from understudy.metrics.average_precision import MetricSettings
 from understudy_training.batches import Batch, Collate, Views
 from understudy_training.checkpoint import load_detector
+from understudy_training.distillation import study
 from understudy_training.distillation.answers import Answers
 from understudy_training.distillation.asking import answers_of
 from understudy_training.distillation.distiller import Distiller
@@ -279,12 +281,21 @@ def test_teachers_with_true_depth_are_judged_as_they_are_asked(depth: str):
     teacher = network(depth=depth)
     with pytest.raises(EngineError, match=f"depth: {depth}"):
         teacher.export_spec()
-    assert needs_true_depth(teacher)
-    assert not needs_true_depth(network())
-    assert not needs_true_depth(lidar_teacher())
+    assert needs_true_depth(teacher.config)
+    assert not needs_true_depth(network().config)
+    assert not needs_true_depth(lidar_teacher().config)
     evaluation = evaluate_as_asked(teacher, CameraDrives(), subject=depth)
     assert evaluation.num_frames == 6
     assert not teacher.training
+
+
+def test_a_run_with_true_depth_is_judged_like_any_run_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe, drives = recipe_of(None, camera_detector(depth="assistant")), CameraDrives()
+    fit(recipe, load_frames(recipe, drives), tmp_path / "run")
+    monkeypatch.setattr(study, "open_dataset", lambda *_: drives)
+    paths = study.StudyPaths(tmp_path / "teacher", tmp_path, tmp_path)
+    evaluation = study.evaluate_run(tmp_path / "run", recipe, paths, metric=MetricSettings(min_points=2))
+    assert (evaluation.subject, evaluation.num_frames, evaluation.settings.metric.min_points) == ("run", 6, 2)
 
 
 def test_a_teacher_is_shown_its_own_cameras_and_the_student_its_own(tmp_path: Path):

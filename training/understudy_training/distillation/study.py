@@ -15,7 +15,7 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, EvaluationSettings, evaluate_model, read_evaluation
 from understudy.metrics.average_precision import MetricSettings
 from understudy.progress import Track, silent
-from understudy_training.checkpoint import WEIGHTS, load_detector, read_record, refuse_to_replace
+from understudy_training.checkpoint import RECIPE, WEIGHTS, load_detector, read_record, refuse_to_replace
 from understudy_training.distillation.distiller import Distiller
 from understudy_training.distillation.foreign import ForeignTeacher
 from understudy_training.distillation.frames import load_frames
@@ -30,7 +30,7 @@ from understudy_training.loop.launch import agreed, launch_of
 from understudy_training.loop.options import Interval
 from understudy_training.models.detector import BevDetector
 from understudy_training.processes import results_of
-from understudy_training.recipe import Recipe
+from understudy_training.recipe import Recipe, read_recipe
 from understudy_training.resuming import identity_of, refuse_another, was_begun
 from understudy_training.torch_engine import open_torch_engine
 from understudy_training.xray.complete_objects import with_complete_objects
@@ -240,8 +240,8 @@ def refuse_unheard(recipe: Recipe, paths: StudyPaths) -> None:
 
 
 def evaluate_teacher(teacher: OpenedTeacher, recipe: Recipe, paths: StudyPaths, track: Track = silent) -> Evaluation:
-    """The teacher on the split that was held out: a run through the pipeline if one can run it, else as it is asked."""
-    if not isinstance(teacher.network, ForeignTeacher) and not needs_true_depth(teacher.network):
+    """The teacher on the split that was held out: a run as a run is judged, a foreign network as it is asked."""
+    if not isinstance(teacher.network, ForeignTeacher):
         return evaluate_run(paths.teacher, recipe, paths, track)
     dataset = open_dataset(paths.data, paths.eval_split, recipe.data.classes)
     swept, lidar = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar), recipe.data.lidar
@@ -253,8 +253,8 @@ def evaluate_run(
 ) -> Evaluation:
     """A run's network through the pipeline, on the split that was held out; with true depth, as it is asked."""
     dataset = open_dataset(paths.eval_data or paths.data, paths.eval_split, recipe.data.classes)
-    detector, _ = load_detector(run)
-    if needs_true_depth(detector):
+    if needs_true_depth(read_recipe(run / RECIPE).detector_config()):
+        detector, _ = load_detector(run)
         swept, lidar = with_sweeps(dataset, recipe.data.sweeps, recipe.data.lidar), recipe.data.lidar
         return evaluate_as_asked(detector, swept, subject=run.name, lidar=lidar, track=track, metric=metric)
     opened = open_torch_engine(run, threads=torch.get_num_threads())

@@ -16,6 +16,7 @@ from understudy.progress import Track, silent
 from understudy.rig import Rig
 from understudy_training.batches import labelled_frame, reach_of
 from understudy_training.distillation.foreign import ForeignTeacher
+from understudy_training.models.config import DetectorConfig
 from understudy_training.models.decoding import decode
 from understudy_training.models.detector import BevDetector
 
@@ -54,9 +55,9 @@ def evaluate_as_asked(
     return evaluation.model_copy(update={"engine": engine})
 
 
-def needs_true_depth(teacher: ForeignTeacher | BevDetector) -> bool:
+def needs_true_depth(config: DetectorConfig) -> bool:
     """Whether it is a camera network that is told how far things are."""
-    camera = teacher.config.camera_encoder if isinstance(teacher, BevDetector) else None
+    camera = config.camera_encoder
     return camera is not None and camera.depth != "predicted"
 
 
