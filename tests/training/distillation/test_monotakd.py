@@ -1,4 +1,6 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, get_ident
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from torch import nn
 
 from understudy.bundle.inputs import DepthBins, Pictures
 from understudy.rig import Camera, Mounting
+from understudy_training.distillation import residuals
 from understudy_training.distillation.residuals import (
     FittedProjection,
     Matched,
@@ -200,6 +203,45 @@ def test_a_projection_finds_the_mixing_of_channels_and_then_stays():
     scale(f_t, -f_a)
     torch.testing.assert_close(scale.weight, weight)
     assert not list(scale.parameters())
+
+
+class Together:
+    """Stands in for `ranks`: two threads that are the processes of one training, sums by way of a barrier."""
+
+    def __init__(self) -> None:
+        self.barrier, self.said = Barrier(2, timeout=20), {}
+
+    def world_size(self) -> int:
+        return 2
+
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        self.said[get_ident()] = values
+        self.barrier.wait()
+        total = torch.stack([*self.said.values()]).sum(0)
+        self.barrier.wait()
+        return total
+
+
+@pytest.mark.parametrize("build", [lambda: Standardization(4), lambda: FittedProjection(4, 4)])
+def test_two_processes_match_their_maps_as_one_with_all_of_them(build, monkeypatch):
+    torch.manual_seed(3)
+    f_t, f_a = torch.randn(3, 4, 4, 8, 8).double(), torch.randn(3, 4, 4, 8, 8).double()
+    alone = build().double()
+    for seen in zip(f_t, f_a, strict=True):
+        wanted = alone(*seen)
+    halves = [build().double() for _ in range(2)]
+    monkeypatch.setattr(residuals, "ranks", Together())
+
+    def half(number: int) -> Matched:
+        mine = slice(2 * number, 2 * number + 2)
+        return [halves[number](t[mine], a[mine]) for t, a in zip(f_t, f_a, strict=True)][-1]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(half, range(2))]
+    assert [scale.assistant.num_maps for scale in halves] == [alone.assistant.num_maps] * 2
+    torch.testing.assert_close(torch.cat([matched.teacher for matched in found]), wanted.teacher)
+    for matched in found:
+        torch.testing.assert_close(matched.unit, wanted.unit)
 
 
 def test_a_folded_student_is_taught_by_both_targets():

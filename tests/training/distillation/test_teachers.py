@@ -59,7 +59,7 @@ def test_what_is_kept_is_what_it_says_of_the_replayed_version(tmp_path, kind):
     frames = load_frames(recipe, MadeUpDataset(4))
     kept = make_teacher(recipe, opened, frames, tmp_path)
     assert isinstance(kept, CachedTeacher)
-    assert len(list(tmp_path.rglob("*.low_map.npy"))) == 4 * 2
+    assert len(list(tmp_path.rglob("*.low_map.channels-last.npy"))) == 4 * 2
     batch = batch_of(opened.network.collate, recipe, versions=(1, 3), seed=11)
     live = kept.live(batch).named()
     for name, part in kept(batch).named().items():

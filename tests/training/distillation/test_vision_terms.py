@@ -259,6 +259,18 @@ def test_networks_that_do_not_fit_are_refused(config, teacher, others, wanted):
         config.build(teacher, Widths(low=8, high=8, camera=8), *others)
 
 
+def test_nothing_is_learned_beside_a_branch_that_a_student_lacks():
+    """A layer without gradient stops a training on several devices."""
+    teacher, assistant = Widths(low=8, high=8), Widths(low=8, high=8, camera=6)
+    folded, branched = (Widths(low=8, high=8, camera=8, camera_residual=width) for width in (0, 8))
+    learned = [[*MonoTAKDConfig().build(teacher, student, assistant).parameters()] for student in (folded, branched)]
+    assert [len(parts) for parts in learned] == [2, 4]
+    assert [widths_of(network(**more)).camera_residual > 0 for more in ({}, {"residual_branch": BRANCH})] == [
+        False,
+        True,
+    ]
+
+
 def test_what_is_exported_of_the_branch_says_what_the_trained_network_says():
     student = network(residual_branch=BRANCH).eval()
     batch = batch_of(recipe_of(None), student, {}).inputs

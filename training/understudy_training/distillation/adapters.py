@@ -18,14 +18,12 @@ class Adapter(nn.Module):
         return projected
 
 
-class DenseAdapter(nn.Module):
-    """A 1x1 convolution over a whole map: `(B, C, h, w)` to `(B, C', h, w)`."""
+class DenseAdapter(Adapter):
+    """A 1x1 convolution over a whole map: `(B, C, h, w)` to `(B, C', h, w)`, both channels last in memory.
 
-    def __init__(self, student_channels: int, teacher_channels: int) -> None:
-        super().__init__()
-        self.project = nn.Conv2d(student_channels, teacher_channels, 1)
+    As a matrix over the cells: on one core oneDNN's gradient of the convolution takes three times as long.
+    """
 
-    def forward(self, dense: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """The student's map in the teacher's width."""
-        projected: Tensor = self.project(dense)
-        return projected
+        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -13,6 +13,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from understudy_training.loop import ranks
+
 ResidualMode = Literal["top", "binary", "max"]
 """top: the cells where teacher and assistant differ most; max: entries from 0.6 of the largest on (the release);
 binary: the same entries as ones (what the paper calls binarized)."""
@@ -84,12 +86,16 @@ class ChannelStatistics(nn.Module):
         return int(cast(Tensor, self.maps))
 
     def see(self, dense: Tensor) -> None:
-        """Counts a `(B, C, H, W)` map in."""
-        maps, dense = cast(Tensor, self.maps), dense.detach()
-        maps.add_(len(dense))
-        share = len(dense) / int(maps)
-        self.mean.lerp_(dense.mean(dim=(0, 2, 3), keepdim=True), share)
-        cast(Tensor, self.square).lerp_(dense.square().mean(dim=(0, 2, 3), keepdim=True), share)
+        """Counts `(B, C, H, W)` maps in, and as many of every process that trains along."""
+        maps, dense, processes = cast(Tensor, self.maps), dense.detach(), ranks.world_size()
+        maps.add_(len(dense) * processes)
+        share = len(dense) * processes / int(maps)
+        moments = torch.stack(
+            [dense.mean(dim=(0, 2, 3), keepdim=True), dense.square().mean(dim=(0, 2, 3), keepdim=True)]
+        )
+        average, square = ranks.summed(moments) / processes
+        self.mean.lerp_(average, share)
+        cast(Tensor, self.square).lerp_(square, share)
 
     @property
     def mean(self) -> Tensor:
@@ -148,8 +154,8 @@ class FittedProjection(nn.Module):
     def _fit(self, f_t: Tensor, f_a: Tensor) -> None:
         rows, wanted = (dense.detach().movedim(1, -1).flatten(0, -2) for dense in (f_t, f_a))
         rows, inner, outer = _with_ones(rows), cast(Tensor, self.inner), cast(Tensor, self.outer)
-        inner.add_(rows.T @ rows)
-        outer.add_(rows.T @ wanted)
+        inner.add_(ranks.summed(rows.T @ rows))
+        outer.add_(ranks.summed(rows.T @ wanted))
         ridge = self.ridge * inner.diagonal().mean() * torch.eye(len(inner), dtype=inner.dtype, device=inner.device)
         cast(Tensor, self.weight).copy_(torch.linalg.solve(inner + ridge, outer).float())
 

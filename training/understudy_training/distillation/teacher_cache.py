@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,10 @@ _SAMPLED = ("low", "high")
 _BY_BOX = (*_SAMPLED, "valid")
 _BY_PILLAR = {"pillars": 0, "pillar_points": 0, "pillar_cells": -1}
 """What differs in length from frame to frame, and what its padding holds."""
+
+
+_CHANNELS_LAST = frozenset({*WHOLE_MAPS, "camera_map"})
+"""Kept as the student's maps lie in memory, to be compared and read by cells without rearranging them."""
 
 
 class Teacher(Protocol):
@@ -127,11 +131,11 @@ class CachedTeacher:
         return self.folder / f"parts-{asked[:12]}.json"
 
     def _path(self, shown: Shown, part: str) -> Path:
-        return self.folder / f"{shown.index:06d}-{shown.version:04d}.{part}.npy"
+        return self.folder / f"{shown.index:06d}-{shown.version:04d}.{_file_of(part)}.npy"
 
     def summary(self) -> str:
         """One line: how much is kept of what is asked for, and where."""
-        sizes = [[path.stat().st_size for path in self.folder.glob(f"*.{name}.npy")] for name in self.parts]
+        sizes = [[path.stat().st_size for path in self.folder.glob(f"*.{_file_of(name)}.npy")] for name in self.parts]
         number, total_mib = max(map(len, sizes), default=0), sum(map(sum, sizes)) / 2**20
         place = f"{self.folder.parent.name}/{self.folder.name}"
         each_kib = total_mib * 2**10 / max(number, 1)
@@ -140,6 +144,7 @@ class CachedTeacher:
     def _write(self, shown: Shown, parts: dict[str, Tensor]) -> None:
         arrays = {name: _half(part) for name, part in _without_padding(parts).items()}
         arrays = {name: array for name, array in arrays.items() if name not in _SAMPLED or array.shape[-1]}
+        arrays |= {name: np.moveaxis(arrays[name], 0, -1) for name in _CHANNELS_LAST & arrays.keys()}
         for name in [name for name in arrays if not self._path(shown, name).is_file()]:
             with _replaced(self._path(shown, name)) as unfinished, unfinished.open("wb") as stream:
                 np.save(stream, arrays[name], allow_pickle=False)
@@ -149,7 +154,7 @@ class CachedTeacher:
 
     def _read(self, shown: Shown) -> dict[str, Tensor]:
         try:
-            arrays = {name: np.load(self._path(shown, name), allow_pickle=False) for name in self.parts}
+            arrays = {name: self._load(shown, name) for name in self.parts}
         except FileNotFoundError:
             arrays = {}
         if not arrays:
@@ -159,6 +164,12 @@ class CachedTeacher:
             )
         stored = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {name: part if name in WHOLE_MAPS else _single(part) for name, part in stored.items()}
+
+    def _load(self, shown: Shown, part: str) -> NDArray[np.generic]:
+        """A part's file; large ones are copied once, into the batch."""
+        mapped: Literal["c"] | None = "c" if part in _CHANNELS_LAST else None
+        array: NDArray[np.generic] = np.load(self._path(shown, part), mmap_mode=mapped, allow_pickle=False)
+        return array
 
 
 def cache_key(detector: nn.Module, facts: dict[str, str]) -> str:
@@ -172,6 +183,11 @@ def weights_bytes(detector: nn.Module) -> bytes:
     """All parameters and buffers in one defined order: equal bytes, equal network."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in detector.state_dict().items()}
     return save(state)  # of copies, because a user's network may tie weights, and safetensors keeps no ties
+
+
+def _file_of(part: str) -> str:
+    """What a part's files are called; another name for another layout, so that no file is read as what it is not."""
+    return f"{part}.channels-last" if part in _CHANNELS_LAST else part
 
 
 def _half(part: Tensor) -> NDArray[np.generic]:
@@ -210,7 +226,8 @@ def _batch(rows: list[Tensor], name: str, num_boxes: int) -> Tensor:
         return pad_sequence(rows, batch_first=True, padding_value=_BY_PILLAR[name])
     rows = [_fit(row, num_boxes) for row in rows] if name in _BY_BOX else rows
     with torch.autocast("cpu", enabled=False):  # which knows no stacking of halves
-        return torch.stack(rows)
+        stacked = torch.stack(rows)
+    return stacked.permute(0, 3, 1, 2) if name in _CHANNELS_LAST else stacked
 
 
 def _fit(values: Tensor, num_boxes: int) -> Tensor:

@@ -75,7 +75,8 @@ class DetectionTask(lightning.LightningModule):
         if self.distiller is None or not lesson.answers:
             return {"loss": total, "parts": parts}
         own = answers_of(outputs, part.batch.boxes, self.detector.config.grid, self.distiller.asked)
-        said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, self._divisors[3:])
+        divisors = None if self._is_whole(part) else self._divisors[3:]
+        said = self.distiller(own, lesson.answers, lesson.targets.heatmap, self.progress, divisors)
         return {"loss": total + said.total, "parts": parts | said.by_term}
 
     def on_fit_start(self) -> None:
@@ -141,14 +142,22 @@ class DetectionTask(lightning.LightningModule):
         return Lesson(targets, {name: replace(of, boxes=boxes, labels=labels) for name, of in said.items()})
 
     def _divisors_of(self, part: Part) -> Tensor:
-        """`(3 + T,)` what the losses and the terms of each part are divided by."""
-        by_part = [self._counts(batch, lesson) for batch, lesson in zip(part.step, self._lessons, strict=True)]
+        """`(3,)` what the losses of each part are divided by; `(3 + T,)`, the terms too, where a step has parts."""
+        count = self._counts if self._is_whole(part) else self._counts_with_terms
+        by_part = [count(batch, lesson) for batch, lesson in zip(part.step, self._lessons, strict=True)]
         counts = ranks.summed(torch.stack(by_part).sum(0))
         return counts.clamp(min=1) / (len(by_part) * ranks.world_size())
 
+    def _is_whole(self, part: Part) -> bool:
+        """Whether a part is all of its step: then terms divide by what they count themselves, and count once."""
+        return len(part.step) == 1 and ranks.world_size() == 1
+
     def _counts(self, batch: Batch, lesson: Lesson) -> Tensor:
         depths = depth_count(batch.inputs) if self._learns_depth else torch.ones(())
-        counts = torch.cat([detection_counts(lesson.targets), depths.reshape(1).to(lesson.targets.mask.device)])
+        return torch.cat([detection_counts(lesson.targets), depths.reshape(1).to(lesson.targets.mask.device)])
+
+    def _counts_with_terms(self, batch: Batch, lesson: Lesson) -> Tensor:
+        counts = self._counts(batch, lesson)
         if self.distiller is None or not lesson.answers:
             return counts
         return torch.cat([counts, self.distiller.counts(lesson.answers, batch.boxes.valid, lesson.targets.heatmap)])

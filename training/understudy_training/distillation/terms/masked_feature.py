@@ -17,7 +17,7 @@ from torch.nn import functional
 from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths, dense_maps, divided
-from understudy_training.losses import wide
+from understudy_training.losses import cells_where, wide
 
 
 class MaskedFeatureConfig(TermSettings):
@@ -64,7 +64,6 @@ class MaskedFeatureTerm(nn.Module):
         """`centres` is the `(B, K, h, w)` target heat-map, whose Gaussians make the mask."""
         own, said = dense_maps(student, teacher, self.config.level)
         near = self._near(teacher, centres)
-        frame, _, row, column = near.nonzero(as_tuple=True)
-        away = self.adapter(wide(own[frame, :, row, column])) - wide(said[frame, :, row, column])
+        away = self.adapter(wide(cells_where(own, near[:, 0]))) - wide(cells_where(said, near[:, 0]))
         total = away.square().sum() / 2
         return {self.config.label: self.config.weight * divided(total, near.sum(), divisor)}

@@ -85,9 +85,8 @@ class MonoTAKDConfig(TermSettings):
             raise RecipeError("term monotakd: scale standardize", found=found, wanted=wanted, remedy="scale: project")
         matched = assistant.camera
         scale = Standardization(matched) if self.scale == "standardize" else FittedProjection(channels, matched)
-        same = student.camera == matched
-        adapters = [nn.Identity() if same else DenseAdapter(student.camera, matched) for _ in range(2)]
-        return MonoTAKDTerm(self, scale, *adapters)
+        visual, spatial = (_adapter(channels, matched) for channels in (student.camera, student.camera_residual))
+        return MonoTAKDTerm(self, scale, visual, spatial)
 
 
 class MonoTAKDTerm(nn.Module):
@@ -129,6 +128,14 @@ class MonoTAKDTerm(nn.Module):
         return {
             f"monotakd_{name}": weights[name] * divided(part.sum(), frames, divisor) for name, part in parts.items()
         }
+
+
+def _adapter(channels: int, wanted: int) -> nn.Module:
+    """From a student's map to the assistant's width; nothing to learn where they agree or there is no such map.
+
+    A layer that never gets a gradient would stop a training on several devices.
+    """
+    return nn.Identity() if channels in (0, wanted) else DenseAdapter(channels, wanted)
 
 
 def by_frame(

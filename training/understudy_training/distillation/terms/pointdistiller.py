@@ -35,7 +35,7 @@ from understudy_training.distillation.terms.graphs import (
     softmax_in_frames,
 )
 from understudy_training.distillation.terms.term import Losses, TermSettings, Widths, dense_maps, divided
-from understudy_training.losses import wide
+from understudy_training.losses import rows_of, wide
 
 Mode = Literal["corrected", "paper"]
 
@@ -143,7 +143,9 @@ class PointDistillerTerm(nn.Module):
         numbers = [self.config.graphs_among(number) for number in self._rows_of_frames(teacher)]
         graphs = graphs_of(said, importance, frame, numbers, self.config.neighbors())
         rows, graphs = compacted(graphs, len(said))
-        own = wide(self._students_map(student, teacher)[frame[rows], :, cell[rows]])
+        own_map = self._students_map(student, teacher)
+        area = own_map.shape[2] * own_map.shape[3]
+        own = wide(rows_of(own_map).index_select(0, frame[rows] * area + cell[rows]))
         total = own.sum() * 0
         if len(graphs.neighbor) > 1:
             points = None if points is None else points[rows].to(own.dtype)
@@ -153,19 +155,20 @@ class PointDistillerTerm(nn.Module):
         return {self.config.label: self.config.weight * divided(total, count, divisor)}
 
     def _students_map(self, student: Answers, teacher: Answers) -> Tensor:
-        """`(B, C, h * w)` what the student made of the teacher's cells."""
+        """`(B, C, h, w)` what the student made of the teacher's cells."""
         if self.config.level != "pillar":
-            return dense_maps(student, teacher, self.config.level)[0].flatten(2)
+            return dense_maps(student, teacher, self.config.level)[0]
         assert student.encoded is not None
-        return student.encoded.flatten(2)
+        return student.encoded
 
     def _rows(self, teacher: Answers) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """`(M, C')` the teacher's rows of all frames, `(M,)` frame and cell of each, and pillars' points."""
         if self.config.level != "pillar":
-            said = getattr(teacher, f"{self.config.level}_map").flatten(2).transpose(1, 2)
-            frame = torch.arange(len(said), device=said.device).repeat_interleave(said.shape[1])
-            cell = torch.arange(said.shape[1], device=said.device).repeat(len(said))
-            return wide(said.flatten(0, 1)), frame, cell, None
+            said = getattr(teacher, f"{self.config.level}_map")
+            area = said.shape[2] * said.shape[3]
+            frame = torch.arange(len(said), device=said.device).repeat_interleave(area)
+            cell = torch.arange(area, device=said.device).repeat(len(said))
+            return wide(rows_of(said)), frame, cell, None
         cells, points = teacher.pillar_cells, teacher.pillar_points
         assert cells is not None and points is not None and teacher.pillars is not None  # noqa: PT018
         frame, place = (cells >= 0).nonzero(as_tuple=True)

@@ -31,6 +31,8 @@ class Widths(Config):
     """Of each pillar's feature; 0 where the encoder learns none."""
     camera: int = 0
     """Of the map lifted from pictures; 0 without cameras."""
+    camera_residual: int = 0
+    """Of the residual branch beside it; 0 without one."""
     grid: Grid | None = None
     """Area that the maps lie over, for terms that look at places in it."""
 

@@ -18,7 +18,7 @@ from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.occupancy import OccupancyGeometry, occupancy
 from understudy_training.distillation.terms.term import Losses, TermSettings, Widths, dense_maps, divided
-from understudy_training.losses import wide
+from understudy_training.losses import cells_where, wide
 
 TRAJECTORY_WEIGHT = 102.4
 OCCUPANCY_WEIGHT = 4.0
@@ -102,10 +102,10 @@ def trajectory_loss(f_t: Tensor, f_s: Tensor, mask: Tensor, adapter: nn.Module |
         mask: `(B, 1, H, W)` of `trajectory_mask`.
         adapter: `(P, C')` features to `(P, C)`; None where they are as wide.
     """
-    frame, _, row, column = mask.nonzero(as_tuple=True)
-    own, said = wide(f_s[frame, :, row, column]), normalized(f_t[frame, :, row, column], f_t)
+    own, said = (cells_where(dense, mask[:, 0]) for dense in (f_s, f_t))
+    own, said = wide(own), normalized(said, f_t)
     away = (own if adapter is None else adapter(own)) - said
-    weight = mask[frame, 0, row, column].square()
+    weight = mask[mask != 0].square()
     return (weight * away.square().mean(dim=1)).sum() / mask.sum().clamp(min=1)
 
 

@@ -19,7 +19,7 @@ from understudy.bundle.manifest import Grid
 from understudy_training.distillation.adapters import Adapter
 from understudy_training.distillation.answers import Answers, Asked
 from understudy_training.distillation.terms.term import Level, Losses, TermSettings, Widths, dense_maps, divided
-from understudy_training.losses import gather_cells, residual_error
+from understudy_training.losses import cells_where, gather_cells, residual_error
 from understudy_training.models.decoding import decode
 from understudy_training.targets import BoxBatch, Targets, make_targets
 
@@ -111,8 +111,8 @@ class XRayEmbeddingTerm(nn.Module):
         """Compares the maps on the teacher's cells."""
         own, said = dense_maps(student, teacher, self.config.level)
         cells = self._cells(student, student.valid, teacher)
-        frame, row, column = cells.nonzero(as_tuple=True)  # the adapter sees these alone: few of many
-        total = embedding_distance(self.adapter(own[frame, :, row, column]), said[frame, :, row, column])
+        seen = self.adapter(cells_where(own, cells))  # the adapter sees these alone: few of many
+        total = embedding_distance(seen, cells_where(said, cells))
         return {self.config.label: self.config.weight * divided(total, cells.sum(), divisor)}
 
 
