@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
-from understudy.boxes import Boxes
+from understudy.boxes import DOUBTFUL, Boxes
 from understudy.bundle.manifest import Grid, Pictures
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.datasets.past_boxes import PastBoxes
@@ -275,8 +275,8 @@ class Collate:
 
 
 def _only_in_pictures(frame: LabelledFrame) -> Boxes:
-    """The boxes, those whose center no picture shows counted as hit by no point."""
+    """The boxes, those whose center no picture shows neither asked for nor background."""
     shown = shown_in_pictures(frame.boxes, frame.cameras.values())
     counts = frame.boxes.num_points
     counts = np.full(len(frame.boxes), np.iinfo(np.int32).max, np.int32) if counts is None else counts
-    return replace(frame.boxes, num_points=np.where(shown, counts, -1).astype(np.int32))
+    return replace(frame.boxes, num_points=np.where(shown, counts, DOUBTFUL).astype(np.int32))

@@ -11,11 +11,16 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.training.xray.conftest import Knowing
+from understudy.boxes import DOUBTFUL
+from understudy.bundle.manifest import Grid
 from understudy.cli import build_app
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.relabeled import RelabeledDataset, labels_used_by
 from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
+from understudy_training.augmentation.scene import Scene
+from understudy_training.data.sample_rules import SAMPLE_RULES
+from understudy_training.targets import batch_boxes, make_targets
 from understudy_training.testing import MadeUpDataset
 from understudy_training.xray.complete_objects import CompleteObjects, ObjectComplete
 from understudy_training.xray.describing import describe_labels, describe_share
@@ -29,6 +34,7 @@ from understudy_training.xray.labeling import (
 )
 from understudy_training.xray.sharing import share_labels
 
+GRID = Grid(x_range_m=(-64, 64), y_range_m=(-64, 64), z_range_m=(-1, 3), cell_m=1.0)
 RULES = LabelingRules(precision=0.95, complete_objects=CompleteObjects(deformable_s=1.0))
 
 
@@ -133,12 +139,53 @@ def test_made_labels_stand_on_objects_and_know_their_points(labeled, drives):
     assert len(dataset) == 8
     for index in range(len(dataset)):
         sample = dataset[index]
-        near = np.linalg.norm(sample.boxes.geometry[:, None, :2] - truths[sample.key].geometry[None, :, :2], axis=-1)
+        boxes = sample.boxes[sample.boxes.num_points != DOUBTFUL]
+        near = np.linalg.norm(boxes.geometry[:, None, :2] - truths[sample.key].geometry[None, :, :2], axis=-1)
         assert near.min(axis=1).max() < 1e-3  # the false alarm stays out
+        assert len(sample.boxes) > len(boxes)
         ego = sample.rig.lidars["lidar"].ego_from_sensor.pose().apply(sample.frame.clouds["lidar"].points[:, :3])
-        np.testing.assert_array_equal(sample.boxes.num_points, sample.boxes.contains(ego).sum(axis=1))
+        np.testing.assert_array_equal(boxes.num_points, boxes.contains(ego).sum(axis=1))
         assert sample.boxes.scores is not None
         assert len(np.unique(sample.boxes.track_ids)) == len(sample.boxes)
+
+
+def test_what_is_doubtful_is_neither_asked_for_nor_background(labeled):
+    sample = open_dataset(labeled, "unlabeled")[0]
+    doubtful = sample.boxes[sample.boxes.num_points == DOUBTFUL]
+    targets = make_targets(
+        batch_boxes([sample.boxes], sample.boxes.class_names, GRID, min_points=0), GRID, 1, 4, overlap=0.1, min_radius=2
+    )
+    assert int(targets.mask.sum()) == len(sample.boxes) - len(doubtful)
+    for x, y in doubtful.geometry[:, :2]:
+        row, column = int((y - GRID.y_range_m[0]) / GRID.cell_m), int((x - GRID.x_range_m[0]) / GRID.cell_m)
+        assert targets.background[0, 0, row, column] == 0
+    counting = next(rule for rule in SAMPLE_RULES if rule.name == "returns in a box")
+    assert not [*counting.messages(sample)]
+
+
+def test_counts_of_doubtful_boxes_stay_what_they_are(labeled):
+    sample = open_dataset(labeled, "unlabeled")[0]
+    scene = Scene(sample.frame.clouds["lidar"].points, sample.boxes)
+    row = int(np.flatnonzero(sample.boxes.num_points == DOUBTFUL)[0])
+    inside = np.tile(sample.boxes.geometry[row, :3], (9, 1))
+    more = scene.joined(np.column_stack([inside, np.ones(9)]).astype(np.float32))
+    assert more.boxes.num_points[row] == DOUBTFUL
+    assert more.kept(np.zeros(len(more.points), bool)).boxes.num_points[row] == DOUBTFUL
+
+
+def test_without_doubt_all_else_is_background(share, drives, tmp_path):
+    model, rules = Knowing(drives).opened(), RULES.model_copy(update={"doubtful_score": None})
+    made = label_drives(
+        open_dataset(share, "unlabeled"),
+        open_dataset(share, "held_out"),
+        Networks(model, model),
+        tmp_path / "s",
+        rules,
+        {},
+    )
+    assert not any(entry.num_doubtful for entry in made)
+    dataset = open_dataset(tmp_path / "s", "unlabeled")
+    assert all((dataset[index].boxes.num_points != DOUBTFUL).all() for index in range(len(dataset)))
 
 
 def test_training_sees_as_many_labeled_as_unlabeled_frames(labeled, share):

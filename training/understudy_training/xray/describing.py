@@ -33,10 +33,12 @@ def describe_share(description: RelabeledDescription) -> list[str]:
 
 def describe_labels(made: Sequence[MadeLabels], precision: float, used: LabelsUsed) -> list[str]:
     """Threshold of each class, what it was chosen by, and how many boxes it gave."""
-    lines = [f"{'class':<24}{'threshold':>12}{'precision':>12}{'recall':>9}{'boxes made':>13}"]
+    lines = [f"{'class':<24}{'threshold':>12}{'precision':>12}{'recall':>9}{'boxes made':>13}{'doubtful':>12}"]
     for entry in made:
         cells = [_part(entry.threshold), _part(entry.precision), _part(entry.recall)]
-        lines.append(f"{entry.class_name:<24}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{entry.num_boxes:>13,}")
+        lines.append(
+            f"{entry.class_name:<24}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{entry.num_boxes:>13,}{entry.num_doubtful:>12,}"
+        )
     without = [entry.class_name for entry in made if entry.threshold is None]
     if without:
         lines.append(f"no labels for {', '.join(without)}: on the drives held out never {precision:.0%} were right")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from understudy.boxes import Boxes
+from understudy.boxes import DOUBTFUL, Boxes
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset, Place, Sample, Sequential
 from understudy.datasets.relabeled import RelabeledDataset, RelabeledDescription, write_relabeled
@@ -47,6 +47,9 @@ class LabelingRules(Config):
     """Frames in which the base detector must have seen an object whose points are gathered."""
     precision: float = Field(0.8, gt=0, le=1)
     """How many of a class's boxes must be right, on the drives held out, from the score on that its threshold is."""
+    doubtful_score: float | None = Field(0.1, gt=0, le=1)
+    """Score from which a box that is not sure enough to be a label is not background either; null takes it for
+    background."""
     complete_objects: CompleteObjects = CompleteObjects()
     tracking: TrackingSettings = TrackingSettings()
     metric: MetricSettings = MetricSettings()
@@ -71,6 +74,8 @@ class MadeLabels(Config):
     """Of those boxes, on the drives held out."""
     recall: float | None
     num_boxes: int
+    num_doubtful: int = 0
+    """Boxes around which nothing is learned."""
 
 
 class RelabeledFrames:
@@ -206,10 +211,12 @@ def label_drives(
         found = f"no class in which {rules.precision:.0%} of the teacher's boxes are right on the drives held out"
         raise InputError("labels", found=found, wanted="one", remedy="train the teacher longer, or on more labels")
     complete = _completed(share, networks.base, rules, track)
-    seen = _detections(networks.teacher, complete, min(thresholds), "labeling", track)
-    labels = [replace(entry, boxes=_labels(share[index], entry.boxes, thresholds)) for index, entry in enumerate(seen)]
-    counts = np.sum([np.bincount(entry.boxes.labels, minlength=len(made)) for entry in labels], axis=0)
-    made = [entry.model_copy(update={"num_boxes": int(count)}) for entry, count in zip(made, counts, strict=True)]
+    lowest = [min(threshold, rules.doubtful_score or NOTHING) for threshold in thresholds]
+    seen = _detections(networks.teacher, complete, min(lowest), "labeling", track)
+    labels = [
+        replace(entry, boxes=_labels(share[index], entry.boxes, thresholds, lowest)) for index, entry in enumerate(seen)
+    ]
+    made = _counted(made, Boxes.concatenate([entry.boxes for entry in labels]))
     record = {**made_with, "rules": rules.model_dump(), "classes": [entry.model_dump() for entry in made]}
     _write(share, out, labels, rules.tracking, record)
     return made
@@ -267,14 +274,28 @@ def _steady(tracked: Tracked, min_frames: int) -> Boxes:
     return tracked.boxes[tracked.num_seen >= min_frames]
 
 
-def _labels(sample: Sample, said: Boxes, thresholds: Sequence[float]) -> Boxes:
-    """The teacher's boxes that are labels, with the returns that the raw frame has in them."""
+def _counted(made: Sequence[MadeLabels], boxes: Boxes) -> list[MadeLabels]:
+    """The classes with how many boxes became labels, and how many were doubtful."""
+    doubtful = boxes.num_points == DOUBTFUL
+    numbers = zip(
+        *(np.bincount(boxes.labels[rows], minlength=len(made)) for rows in (~doubtful, doubtful)), strict=True
+    )
+    return [
+        entry.model_copy(update={"num_boxes": int(sure), "num_doubtful": int(unsure)})
+        for entry, (sure, unsure) in zip(made, numbers, strict=True)
+    ]
+
+
+def _labels(sample: Sample, said: Boxes, thresholds: Sequence[float], lowest: Sequence[float]) -> Boxes:
+    """The teacher's boxes that are labels, with the returns that the raw frame has in them, and doubtful ones."""
     assert said.scores is not None
-    kept = said[said.scores >= np.array(thresholds)[said.labels]]
+    kept = said[said.scores >= np.array(lowest)[said.labels]]
+    assert kept.scores is not None
     counts = np.zeros(len(kept), np.int32)
     for name, cloud in sample.frame.clouds.items():
         counts += count_points_inside(kept, _ego_from(sample.rig, name).apply(cloud.points[:, :3]))
-    return replace(kept, num_points=counts)
+    sure = kept.scores >= np.array(thresholds)[kept.labels]
+    return replace(kept, num_points=np.where(sure, counts, DOUBTFUL).astype(np.int32))
 
 
 def _ego_from(rig: Rig, lidar: str) -> Pose:
