@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.errors import UnderstudyError
 from understudy.pose import Pose
 
-DOUBTFUL = -1
+NOT_ASKED = -1
 """In place of a number of returns: fewer than any that is asked for."""
 
 _OPTIONAL_COLUMNS = ("scores", "track_ids", "num_points", "velocities_mps")
@@ -29,8 +29,8 @@ class Boxes:
         class_names: the classes the labels count in.
         scores: `(N,)` float32 in [0, 1] for detections, None for ground truth.
         track_ids: `(N,)` int64 identity over time, or None.
-        num_points: `(N,)` int32 LiDAR returns inside, or None. `DOUBTFUL` in boxes that are neither asked for nor
-            background: whoever made them was not sure.
+        num_points: `(N,)` int32 LiDAR returns inside, or None. `NOT_ASKED` in training where a box is neither asked
+            for nor background.
         velocities_mps: `(N, 2)` float32 velocity over ground in the boxes' frame, or None.
 
     Raises:

@@ -29,17 +29,19 @@ from understudy_training.testing import CLASSES, GRID, MadeUpDataset, recipe_val
 ALL_TERMS = [
     {"kind": kind}
     for kind in (
-        *(
-            "response",
-            "dense_response",
-            "feature",
-            "relation",
-            "logit_kd",
-            "fitnet",
-            "attention_transfer",
-            "masked_feature",
-        ),
-        *("rkd", "cwd", "xray_head", "xray_embedding", "xray_box"),
+        "response",
+        "dense_response",
+        "feature",
+        "relation",
+        "logit_kd",
+        "fitnet",
+        "attention_transfer",
+        "masked_feature",
+        "rkd",
+        "cwd",
+        "xray_head",
+        "xray_embedding",
+        "xray_box",
     )
 ]
 LEARNED_PILLARS = {

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
-from understudy.boxes import DOUBTFUL, Boxes
+from understudy.boxes import NOT_ASKED, Boxes
 from understudy.bundle.manifest import Grid, Pictures
 from understudy.datasets.dataset import Dataset, Sample
 from understudy.datasets.past_boxes import PastBoxes
@@ -177,13 +177,21 @@ class TrainingFrames:
     def __getitem__(self, index: int) -> LabelledFrame:
         if self.kept is not None:
             return self.kept[index]
-        frame = labelled_frame(self.dataset[index], self.lidar, self.reach_m, self.pictures)
+        sample = self.dataset[index]
+        frame = labelled_frame(sample, self.lidar, self.reach_m, self.pictures)
+        if sample.doubtful is not None:
+            frame = replace(frame, boxes=_with_doubtful(frame.boxes, sample.doubtful))
         return frame if self.past is None else replace(frame, past=_joined(self.past[index]))
 
     def preload(self, track: Track = silent) -> None:
         """Reads everything once."""
         indices = range(len(self))
         self.kept = [self[index] for index in track(indices, "reading training frames", len(indices))]
+
+
+def _with_doubtful(boxes: Boxes, doubtful: Boxes) -> Boxes:
+    """The labels, and behind them what is neither asked for nor background."""
+    return Boxes.concatenate([boxes, replace(doubtful, num_points=np.full(len(doubtful), NOT_ASKED, np.int32))])
 
 
 def _joined(instants: Sequence[Boxes]) -> Boxes:
@@ -279,4 +287,4 @@ def _only_in_pictures(frame: LabelledFrame) -> Boxes:
     shown = shown_in_pictures(frame.boxes, frame.cameras.values())
     counts = frame.boxes.num_points
     counts = np.full(len(frame.boxes), np.iinfo(np.int32).max, np.int32) if counts is None else counts
-    return replace(frame.boxes, num_points=np.where(shown, counts, DOUBTFUL).astype(np.int32))
+    return replace(frame.boxes, num_points=np.where(shown, counts, NOT_ASKED).astype(np.int32))

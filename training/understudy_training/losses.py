@@ -70,6 +70,7 @@ def gather_cells(dense: Tensor, cells: Tensor) -> Tensor:
 
 def cells_where(dense: Tensor, chosen: Tensor) -> Tensor:
     """The columns of a map `(B, C, h, w)` where `(B, h, w)` is not zero: `(P, C)`, frame by frame, row by row."""
+    assert chosen.shape == (dense.shape[0], *dense.shape[2:]), "cells of another map"
     return rows_of(dense).index_select(0, chosen.flatten().nonzero()[:, 0])
 
 

@@ -17,11 +17,14 @@ from understudy_training.recipe import Recipe
 
 FOLDER = "resume"
 _FILE, _LOCK = "begun-with.json", "lock"
+_FORM = "2"
+"""To be raised when what a taught run keeps beside the student changes, such as the shape of its adapters."""
 
 
 def identity_of(recipe: Recipe, data: str, seed: int, teacher: str) -> dict[str, str]:
     """What decides a run: hash of the recipe, fingerprint of the data, seed, hash of the teacher's weights or ''."""
-    return {"recipe": content_hash(recipe.resolved()), "data": data, "seed": str(seed), "teacher": teacher}
+    what = {"recipe": content_hash(recipe.resolved()), "data": data, "seed": str(seed), "teacher": teacher}
+    return what | {"version of understudy": _FORM} if teacher else what
 
 
 @contextmanager

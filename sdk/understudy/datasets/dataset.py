@@ -24,6 +24,7 @@ class Sample:
         rig: the rig it was seen with (KITTI's differs from frame to frame).
         boxes: labeled boxes in ego, or None when the frame has no labels.
         segments: class of each point, by LiDAR name; empty when there are none.
+        doubtful: boxes that whoever made the labels was not sure of, or None: no labels, and in training no background.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Sample:
     rig: Rig
     boxes: Boxes | None
     segments: dict[str, Segments]
+    doubtful: Boxes | None = None
 
 
 class Dataset(Protocol):

@@ -90,6 +90,9 @@ def encode_sample(sample: Sample, pictures: tuple[PictureEntry, ...] | None = No
             segments = sample.segments[name]
             arrays[f"lidar{number}.segments"] = segments.labels
             arrays[f"lidar{number}.segment_names"] = _texts(segments.class_names)
+    if sample.doubtful is not None and len(sample.doubtful):
+        found, remedy = f"{len(sample.doubtful)} doubtful boxes", "train on the folder itself, or make labels without"
+        raise InputError(f"sample {sample.key}", found=found, wanted="labels or background", remedy=remedy)
     return arrays if sample.boxes is None else arrays | encode_boxes(sample.boxes)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from understudy.boxes import Boxes
+from understudy.boxes import NOT_ASKED, Boxes
 from understudy.configuration import Config, check_config, read_yaml, write_yaml
 from understudy.datasets.dataset import Dataset, PartlyLabeled, Place, Sample, Sequential, sweeps_held
 from understudy.datasets.files import BROKEN_ARRAYS, read_text
@@ -168,8 +168,11 @@ class RelabeledDataset:
         drive, sample = self.description.drives[shown.drive], self._source[shown.index]
         if drive.role != "unlabeled":
             return sample
-        boxes = self._boxes_of(shown.drive)[shown.index - drive.first] if self.description.made_by else None
-        return replace(sample, boxes=boxes)
+        if not self.description.made_by:
+            return replace(sample, boxes=None)
+        made = self._boxes_of(shown.drive)[shown.index - drive.first]
+        sure = made.num_points != NOT_ASKED
+        return replace(sample, boxes=made[sure], doubtful=made[~sure])
 
     def place(self, index: int) -> Place:
         """That of the source; a repeated drive counts as another."""
@@ -245,7 +248,7 @@ def write_relabeled(path: Path, description: RelabeledDescription, boxes: Iterab
     Args:
         path: folder to make.
         description: what it says.
-        boxes: number of a drive, and the boxes made for each of its frames.
+        boxes: number of a drive, and the boxes made for each of its frames; those with `NOT_ASKED` points are doubtful.
 
     Raises:
         InputError: when something is there.

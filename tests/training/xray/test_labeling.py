@@ -11,15 +11,17 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.training.xray.conftest import Knowing
-from understudy.boxes import DOUBTFUL
+from understudy.boxes import NOT_ASKED
 from understudy.bundle.manifest import Grid
 from understudy.cli import build_app
 from understudy.datasets.opening import open_dataset
 from understudy.datasets.relabeled import RelabeledDataset, labels_used_by
+from understudy.datasets.shard_writer import write_shards
 from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
+from understudy.overlap import bev_iou
 from understudy_training.augmentation.scene import Scene
-from understudy_training.data.sample_rules import SAMPLE_RULES
+from understudy_training.batches import TrainingFrames
 from understudy_training.targets import batch_boxes, make_targets
 from understudy_training.testing import MadeUpDataset
 from understudy_training.xray.complete_objects import CompleteObjects, ObjectComplete
@@ -139,10 +141,10 @@ def test_made_labels_stand_on_objects_and_know_their_points(labeled, drives):
     assert len(dataset) == 8
     for index in range(len(dataset)):
         sample = dataset[index]
-        boxes = sample.boxes[sample.boxes.num_points != DOUBTFUL]
+        boxes = sample.boxes
         near = np.linalg.norm(boxes.geometry[:, None, :2] - truths[sample.key].geometry[None, :, :2], axis=-1)
         assert near.min(axis=1).max() < 1e-3  # the false alarm stays out
-        assert len(sample.boxes) > len(boxes)
+        assert len(sample.doubtful)
         ego = sample.rig.lidars["lidar"].ego_from_sensor.pose().apply(sample.frame.clouds["lidar"].points[:, :3])
         np.testing.assert_array_equal(boxes.num_points, boxes.contains(ego).sum(axis=1))
         assert sample.boxes.scores is not None
@@ -150,27 +152,40 @@ def test_made_labels_stand_on_objects_and_know_their_points(labeled, drives):
 
 
 def test_what_is_doubtful_is_neither_asked_for_nor_background(labeled):
-    sample = open_dataset(labeled, "unlabeled")[0]
-    doubtful = sample.boxes[sample.boxes.num_points == DOUBTFUL]
-    targets = make_targets(
-        batch_boxes([sample.boxes], sample.boxes.class_names, GRID, min_points=0), GRID, 1, 4, overlap=0.1, min_radius=2
-    )
-    assert int(targets.mask.sum()) == len(sample.boxes) - len(doubtful)
-    for x, y in doubtful.geometry[:, :2]:
+    dataset = open_dataset(labeled, "unlabeled")
+    sample, frame = dataset[0], TrainingFrames(dataset, None, 100.0, None)[0]
+    assert len(frame.boxes) == len(sample.boxes) + len(sample.doubtful)
+    boxes = batch_boxes([frame.boxes], sample.boxes.class_names, GRID, min_points=0)
+    targets = make_targets(boxes, GRID, 1, 4, overlap=0.1, min_radius=2)
+    assert int(targets.mask.sum()) == len(sample.boxes)
+    for x, y in sample.doubtful.geometry[:, :2]:
         row, column = int((y - GRID.y_range_m[0]) / GRID.cell_m), int((x - GRID.x_range_m[0]) / GRID.cell_m)
         assert targets.background[0, 0, row, column] == 0
-    counting = next(rule for rule in SAMPLE_RULES if rule.name == "returns in a box")
-    assert not [*counting.messages(sample)]
+    for x, y in sample.boxes.geometry[:, :2]:
+        row, column = int((y - GRID.y_range_m[0]) / GRID.cell_m), int((x - GRID.x_range_m[0]) / GRID.cell_m)
+        assert targets.heatmap[0, :, row, column].max() == 1
 
 
-def test_counts_of_doubtful_boxes_stay_what_they_are(labeled):
-    sample = open_dataset(labeled, "unlabeled")[0]
-    scene = Scene(sample.frame.clouds["lidar"].points, sample.boxes)
-    row = int(np.flatnonzero(sample.boxes.num_points == DOUBTFUL)[0])
-    inside = np.tile(sample.boxes.geometry[row, :3], (9, 1))
+def test_what_is_doubtful_stays_so_whatever_befalls_its_points(labeled):
+    dataset = open_dataset(labeled, "unlabeled")
+    frame = TrainingFrames(dataset, None, 100.0, None)[0]
+    scene = Scene(frame.points, frame.boxes)
+    row = int(np.flatnonzero(scene.boxes.num_points == NOT_ASKED)[0])
+    inside = np.tile(scene.boxes.geometry[row, :3], (9, 1))
     more = scene.joined(np.column_stack([inside, np.ones(9)]).astype(np.float32))
-    assert more.boxes.num_points[row] == DOUBTFUL
-    assert more.kept(np.zeros(len(more.points), bool)).boxes.num_points[row] == DOUBTFUL
+    assert more.boxes.num_points[row] == NOT_ASKED
+    assert more.kept(np.zeros(len(more.points), bool)).boxes.num_points[row] == NOT_ASKED
+
+
+def test_no_doubtful_box_overlaps_a_label(labeled):
+    dataset = open_dataset(labeled, "unlabeled")
+    for sample in (dataset[index] for index in range(len(dataset))):
+        assert not bev_iou(sample.doubtful.geometry, sample.boxes.geometry).any()
+
+
+def test_shards_do_not_lose_doubt_silently(labeled, tmp_path):
+    with pytest.raises(InputError, match=r"found \d+ doubtful boxes, wanted labels or background"):
+        write_shards(open_dataset(labeled, "unlabeled"), tmp_path / "shards", source="s", split=None, images=False)
 
 
 def test_without_doubt_all_else_is_background(share, drives, tmp_path):
@@ -185,7 +200,7 @@ def test_without_doubt_all_else_is_background(share, drives, tmp_path):
     )
     assert not any(entry.num_doubtful for entry in made)
     dataset = open_dataset(tmp_path / "s", "unlabeled")
-    assert all((dataset[index].boxes.num_points != DOUBTFUL).all() for index in range(len(dataset)))
+    assert all(len(dataset[index].doubtful) == 0 for index in range(len(dataset)))
 
 
 def test_training_sees_as_many_labeled_as_unlabeled_frames(labeled, share):

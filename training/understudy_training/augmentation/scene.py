@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.boxes import DOUBTFUL, Boxes
+from understudy.boxes import NOT_ASKED, Boxes
 from understudy.errors import FrameError, InputError
 from understudy.pose import Pose
 from understudy.rig import Camera
@@ -111,4 +111,4 @@ def _counted(boxes: Boxes, change: NDArray[np.int32] | None, sign: int) -> Boxes
     if change is None or boxes.num_points is None or not change.any():
         return boxes
     counts = np.maximum(boxes.num_points + sign * change, 0)
-    return replace(boxes, num_points=np.where(boxes.num_points == DOUBTFUL, DOUBTFUL, counts).astype(np.int32))
+    return replace(boxes, num_points=np.where(boxes.num_points == NOT_ASKED, NOT_ASKED, counts).astype(np.int32))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from understudy.boxes import DOUBTFUL, Boxes
+from understudy.boxes import Boxes
 from understudy.datasets.dataset import Sample
 from understudy.errors import UnderstudyError
 from understudy.interior import count_points_inside
@@ -88,7 +88,6 @@ def _box_counts(sample: Sample) -> Iterator[str]:
     counted = sum(count_points_inside(boxes, points_in_ego(sample, lidar)) for lidar in sample.frame.clouds)
     absolute, relative = _COUNT_TOLERANCE
     off = np.abs(counted - boxes.num_points) > np.maximum(absolute, relative * boxes.num_points)
-    off &= boxes.num_points != DOUBTFUL
     for row in np.flatnonzero(off):
         yield f"box {row} ({_name(sample, row)}): {boxes.num_points[row]} returns stored, {counted[row]} counted"
 
@@ -104,9 +103,6 @@ def _boxes_collide(sample: Sample) -> Iterator[str]:
 def _overlapping(sample: Sample, least: float, below: float, what: str) -> Iterator[str]:
     boxes = _boxes(sample)
     overlaps = np.triu(bev_iou(boxes.geometry, boxes.geometry), k=1)
-    if boxes.num_points is not None:  # who doubts a box may well have another one there
-        doubtful = boxes.num_points == DOUBTFUL
-        overlaps[doubtful[:, None] | doubtful] = 0
     for first, second in np.argwhere((overlaps >= least) & (overlaps < below)):
         names = f"{_name(sample, first)} {first} and {_name(sample, second)} {second}"
         yield f"boxes {names} {what}: IoU {overlaps[first, second]:.2f} from above"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from understudy.datasets.files import BROKEN_ARRAYS
 from understudy.errors import InputError
 from understudy_training.batches import Batch, Encode, Shown
 from understudy_training.distillation.answers import WHOLE_MAPS, Answers, Asked
@@ -167,8 +168,14 @@ class CachedTeacher:
 
     def _load(self, shown: Shown, part: str) -> NDArray[np.generic]:
         """A part's file; large ones are copied once, into the batch."""
-        mapped: Literal["c"] | None = "c" if part in _CHANNELS_LAST else None
-        array: NDArray[np.generic] = np.load(self._path(shown, part), mmap_mode=mapped, allow_pickle=False)
+        file, mapped = self._path(shown, part), "c" if part in _CHANNELS_LAST else None
+        try:
+            array: NDArray[np.generic] = np.load(file, mmap_mode=mapped, allow_pickle=False)  # type: ignore[call-overload]
+        except FileNotFoundError:
+            raise
+        except BROKEN_ARRAYS as error:
+            remedy = "delete it; the teacher is asked again"
+            raise InputError(f"{file}", found=f"{error}", wanted="a teacher's answer", remedy=remedy) from error
         return array
 
 

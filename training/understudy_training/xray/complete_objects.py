@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from understudy.boxes import DOUBTFUL, Boxes, Segments
+from understudy.boxes import Boxes, Segments
 from understudy.configuration import Config
 from understudy.converters.class_maps import TABLES
 from understudy.datasets.dataset import Dataset, PartlyLabeled, Place, Sample, Sequential, sweeps_held
@@ -234,8 +234,7 @@ def with_pasted(sample: Sample, lidar: str, sensor: Lidar, pasted: Pasted, *, re
     )
     if recount and boxes.num_points is not None:
         added = np.bincount(pasted.rows, minlength=len(boxes)).astype(np.int32)
-        counts = np.where(boxes.num_points == DOUBTFUL, DOUBTFUL, boxes.num_points + added)
-        boxes = replace(boxes, num_points=counts.astype(np.int32))
+        boxes = replace(boxes, num_points=boxes.num_points + added)
     frame = replace(sample.frame, clouds={**sample.frame.clouds, lidar: whole})
     return replace(sample, frame=frame, boxes=boxes, segments=_longer(sample.segments, lidar, count))
 

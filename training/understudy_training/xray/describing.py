@@ -33,7 +33,8 @@ def describe_share(description: RelabeledDescription) -> list[str]:
 
 def describe_labels(made: Sequence[MadeLabels], precision: float, used: LabelsUsed) -> list[str]:
     """Threshold of each class, what it was chosen by, and how many boxes it gave."""
-    lines = [f"{'class':<24}{'threshold':>12}{'precision':>12}{'recall':>9}{'boxes made':>13}{'doubtful':>12}"]
+    titles = f"{'class':<24}{'threshold':>12}{'precision':>12}{'recall':>9}{'boxes made':>13}{'doubtful':>12}"
+    lines = [titles]
     for entry in made:
         cells = [_part(entry.threshold), _part(entry.precision), _part(entry.recall)]
         lines.append(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from understudy.boxes import DOUBTFUL, Boxes
+from understudy.boxes import NOT_ASKED, Boxes
 from understudy.configuration import Config
 from understudy.datasets.dataset import Dataset, Place, Sample, Sequential
 from understudy.datasets.relabeled import RelabeledDataset, RelabeledDescription, write_relabeled
@@ -26,6 +26,7 @@ from understudy.errors import InputError
 from understudy.evaluation import Evaluation, EvaluationSettings, at_score_threshold, evaluate_model, renamed
 from understudy.interior import count_points_inside
 from understudy.metrics.average_precision import MetricSettings
+from understudy.overlap import bev_iou
 from understudy.pipeline import Pipeline
 from understudy.pose import Pose
 from understudy.progress import Track, silent
@@ -238,11 +239,14 @@ def _write(
 
 
 def _with_tracks(labels: list[Seen], tracking: TrackingSettings) -> list[Boxes]:
-    """The boxes of a drive with identities, as they are in all else."""
+    """The boxes of a drive with identities, as they are in all else; doubtful ones are nobody's."""
+    sure = [replace(own, boxes=own.boxes[own.boxes.num_points != NOT_ASKED]) for own in labels]
     followed = []
-    for own, tracked in zip(labels, track_drive(labels, tracking), strict=True):
+    for own, certain, tracked in zip(labels, sure, track_drive(sure, tracking), strict=True):
         assert tracked.boxes.track_ids is not None
-        followed.append(replace(own.boxes, track_ids=tracked.boxes.track_ids[: len(own.boxes)]))
+        ids = np.full(len(own.boxes), -1, np.int64)
+        ids[own.boxes.num_points != NOT_ASKED] = tracked.boxes.track_ids[: len(certain.boxes)]
+        followed.append(replace(own.boxes, track_ids=ids))
     return followed
 
 
@@ -276,7 +280,7 @@ def _steady(tracked: Tracked, min_frames: int) -> Boxes:
 
 def _counted(made: Sequence[MadeLabels], boxes: Boxes) -> list[MadeLabels]:
     """The classes with how many boxes became labels, and how many were doubtful."""
-    doubtful = boxes.num_points == DOUBTFUL
+    doubtful = boxes.num_points == NOT_ASKED
     numbers = zip(
         *(np.bincount(boxes.labels[rows], minlength=len(made)) for rows in (~doubtful, doubtful)), strict=True
     )
@@ -287,15 +291,20 @@ def _counted(made: Sequence[MadeLabels], boxes: Boxes) -> list[MadeLabels]:
 
 
 def _labels(sample: Sample, said: Boxes, thresholds: Sequence[float], lowest: Sequence[float]) -> Boxes:
-    """The teacher's boxes that are labels, with the returns that the raw frame has in them, and doubtful ones."""
+    """The teacher's boxes that are labels, with the returns that the raw frame has in them, then doubtful ones.
+
+    A doubtful box that overlaps a label is left out: what is there is explained.
+    """
     assert said.scores is not None
-    kept = said[said.scores >= np.array(lowest)[said.labels]]
-    assert kept.scores is not None
-    counts = np.zeros(len(kept), np.int32)
+    is_sure = said.scores >= np.array(thresholds)[said.labels]
+    sure, doubtful = said[is_sure], said[~is_sure & (said.scores >= np.array(lowest)[said.labels])]
+    counts = np.zeros(len(sure), np.int32)
     for name, cloud in sample.frame.clouds.items():
-        counts += count_points_inside(kept, _ego_from(sample.rig, name).apply(cloud.points[:, :3]))
-    sure = kept.scores >= np.array(thresholds)[kept.labels]
-    return replace(kept, num_points=np.where(sure, counts, DOUBTFUL).astype(np.int32))
+        counts += count_points_inside(sure, _ego_from(sample.rig, name).apply(cloud.points[:, :3]))
+    explained = (bev_iou(doubtful.geometry, sure.geometry) > 0).any(axis=1)
+    doubtful = doubtful[~explained]
+    unknown = replace(doubtful, num_points=np.full(len(doubtful), NOT_ASKED, np.int32))
+    return Boxes.concatenate([replace(sure, num_points=counts), unknown])
 
 
 def _ego_from(rig: Rig, lidar: str) -> Pose:
