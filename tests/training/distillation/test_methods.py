@@ -122,6 +122,33 @@ def test_only_what_a_term_asks_for_is_kept(tmp_path, term, names):
     assert kib < limits.get(term["kind"], 24)
 
 
+def test_kept_maps_come_back_as_they_were_said_channels_last(tmp_path):
+    recipe = recipe_of([{"kind": "fitnet"}, {"kind": "masked_feature"}])
+    cached = kept_teacher(recipe, big_teacher(), tmp_path)
+    batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), build_detector(recipe, 0))
+    said, live = cached(batch), cached.live
+    for name in ("low_map", "high_map"):
+        kept = getattr(said, name)
+        assert kept.is_contiguous(memory_format=torch.channels_last)
+        file = next(tmp_path.rglob(f"{batch.shown[0].index:06d}-{batch.shown[0].version:04d}.{name}.channels-last.npy"))
+        assert np.array_equal(np.load(file), kept[0].permute(1, 2, 0).numpy())
+    assert set(cached.parts) >= {"low_map", "high_map"}
+    assert {"low_map", "high_map"} <= set(live.asked)
+
+
+@pytest.mark.parametrize("part", ["heatmap", "low_map.channels-last"])
+@pytest.mark.parametrize("keep", [0, 0.5, -1])
+def test_a_damaged_answer_is_told(tmp_path, part, keep):
+    recipe = recipe_of([{"kind": "fitnet"}])
+    cached = kept_teacher(recipe, big_teacher(), tmp_path)
+    for file in tmp_path.rglob(f"*.{part}.npy"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(keep * len(whole)) if keep >= 0 else keep])
+    batch = batch_of(recipe, load_frames(recipe, MadeUpDataset(4)), build_detector(recipe, 0))
+    with pytest.raises(InputError, match="wanted a teacher's answer; delete it; the teacher is asked again"):
+        cached(batch)
+
+
 def test_terms_share_what_was_said_before(tmp_path):
     """Whoever asks for more asks only for that; whoever asks for less reads only that."""
     heads, maps = recipe_of([{"kind": "logit_kd"}]), recipe_of([{"kind": "fitnet"}, {"kind": "logit_kd"}])

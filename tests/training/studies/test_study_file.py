@@ -3,7 +3,7 @@ import yaml
 
 from tests.training.studies.tiny_study import DENSE, FITNET, study_values, write_study
 from understudy.errors import InputError, RecipeError
-from understudy_training.studies.study_file import Study, read_study, shipped_studies
+from understudy_training.studies.study_file import Preset, Study, read_study, recipe_beside, shipped_studies
 
 
 def read(tmp_path, **changes) -> Study:
@@ -44,6 +44,21 @@ def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, changes, says):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", sorted(shipped_studies()))
+def test_no_preset_makes_two_students_of_a_shipped_study_the_same(name):
+    study, folder = read_study(name)
+    for preset in (Preset(), *study.presets.values()):
+        seen = set()
+        for student in study.students.values():
+            recipe = recipe_beside(student.recipe, folder)
+            epochs = preset.epochs or recipe.schedule.epochs
+            schedule = recipe.schedule.model_copy(update={"epochs": epochs})
+            seen.add(
+                recipe.model_copy(update={"name": "", "distillation": None, "schedule": schedule}).model_dump_json()
+            )
+        assert len(seen) == len(study.students)
+
+
 def test_terms_may_listen_to_several_teachers(tmp_path):
     terms = [{"kind": "dense_response"}, {"kind": "fitnet", "teacher": "assistant"}]
     method = {"label": "two", "distillation": {"terms": terms}}
@@ -78,7 +93,7 @@ def test_the_shipped_studies_can_be_read(name):
     study, _ = read_study(name)
     assert study.name == name
     assert len(study.seeds) >= 3
-    assert study.reference is not None or name in {"sizes", "xray-tenth"}, "methods that other studies tried so"
+    assert study.reference is not None or name in {"sizes", "sizes-long", "xray-tenth"}, "methods that other studies tried so"
     assert "glance" in study.presets
 
 
