@@ -22,7 +22,7 @@ class BoxBatch:
         geometry: `(B, N, 7)` float32: x, y, z, length, width, height (meters), yaw (radians).
         labels: `(B, N)` int64, index into the student's classes.
         valid: `(B, N)` bool: a box to be found.
-        ignored: `(B, N)` bool: a box that too few points hit; neither to be found nor background.
+        ignored: `(B, N)` bool: a box that too few points hit, or nobody is sure of; neither to be found nor background.
         past: boxes of earlier frames, carried into the current ego frame, where a term asks for them.
     """
 
