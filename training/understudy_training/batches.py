@@ -190,7 +190,16 @@ class TrainingFrames:
 
 
 def _with_doubtful(boxes: Boxes, doubtful: Boxes) -> Boxes:
-    """The labels, and behind them what is neither asked for nor background."""
+    """The labels, and behind them what is neither asked for nor background.
+
+    Raises:
+        InputError: when they count in other classes.
+    """
+    if boxes.class_names != doubtful.class_names:
+        found, wanted = ", ".join(doubtful.class_names), ", ".join(boxes.class_names)
+        raise InputError("doubtful boxes", found=f"of the classes {found}", wanted=wanted)
+    if boxes.num_points is None:  # asked for, however few hit them
+        boxes = replace(boxes, num_points=np.full(len(boxes), np.iinfo(np.int32).max, np.int32))
     return Boxes.concatenate([boxes, replace(doubtful, num_points=np.full(len(doubtful), NOT_ASKED, np.int32))])
 
 

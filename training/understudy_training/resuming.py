@@ -17,14 +17,15 @@ from understudy_training.recipe import Recipe
 
 FOLDER = "resume"
 _FILE, _LOCK = "begun-with.json", "lock"
-_FORM = "2"
-"""To be raised when what a taught run keeps beside the student changes, such as the shape of its adapters."""
+_FORM, _WITH_MAPS = "2", frozenset({"fitnet", "cwd", "monotakd"})
+"""To be raised when the shape of those terms' adapters changes: a checkpoint of another one does not fit."""
 
 
 def identity_of(recipe: Recipe, data: str, seed: int, teacher: str) -> dict[str, str]:
     """What decides a run: hash of the recipe, fingerprint of the data, seed, hash of the teacher's weights or ''."""
     what = {"recipe": content_hash(recipe.resolved()), "data": data, "seed": str(seed), "teacher": teacher}
-    return what | {"version of understudy": _FORM} if teacher else what
+    terms = () if recipe.distillation is None or not teacher else recipe.distillation.terms
+    return what | {"form of its adapters": _FORM} if any(term.kind in _WITH_MAPS for term in terms) else what
 
 
 @contextmanager

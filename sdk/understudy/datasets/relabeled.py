@@ -169,7 +169,7 @@ class RelabeledDataset:
         if drive.role != "unlabeled":
             return sample
         if not self.description.made_by:
-            return replace(sample, boxes=None)
+            return replace(sample, boxes=None, doubtful=None)
         made = self._boxes_of(shown.drive)[shown.index - drive.first]
         sure = made.num_points != NOT_ASKED
         return replace(sample, boxes=made[sure], doubtful=made[~sure])

@@ -93,7 +93,9 @@ def test_the_shipped_studies_can_be_read(name):
     study, _ = read_study(name)
     assert study.name == name
     assert len(study.seeds) >= 3
-    assert study.reference is not None or name in {"sizes", "sizes-long", "xray-tenth"}, "methods that other studies tried so"
+    assert study.reference is not None or name in {"sizes", "sizes-long", "xray-tenth"}, (
+        "methods that other studies tried so"
+    )
     assert "glance" in study.presets
 
 

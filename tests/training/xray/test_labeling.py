@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.training.xray.conftest import Knowing
-from understudy.boxes import NOT_ASKED
+from understudy.boxes import NOT_ASKED, Boxes
 from understudy.bundle.manifest import Grid
 from understudy.cli import build_app
 from understudy.datasets.opening import open_dataset
@@ -21,7 +21,8 @@ from understudy.datasets.sweeps import MultiSweep
 from understudy.errors import InputError
 from understudy.overlap import bev_iou
 from understudy_training.augmentation.scene import Scene
-from understudy_training.batches import TrainingFrames
+from understudy_training.batches import TrainingFrames, _with_doubtful
+from understudy_training.label_free.labels import Unlabeled
 from understudy_training.targets import batch_boxes, make_targets
 from understudy_training.testing import MadeUpDataset
 from understudy_training.xray.complete_objects import CompleteObjects, ObjectComplete
@@ -175,6 +176,22 @@ def test_what_is_doubtful_stays_so_whatever_befalls_its_points(labeled):
     more = scene.joined(np.column_stack([inside, np.ones(9)]).astype(np.float32))
     assert more.boxes.num_points[row] == NOT_ASKED
     assert more.kept(np.zeros(len(more.points), bool)).boxes.num_points[row] == NOT_ASKED
+
+
+def test_doubt_goes_with_its_labels_and_not_into_others(labeled):
+    dataset = open_dataset(labeled, "unlabeled")
+    assert len(dataset[0].doubtful)
+    assert Unlabeled(dataset)[0].doubtful is None
+    assert RelabeledFrames(dataset, [None] * len(dataset))[0].doubtful is None
+
+
+def test_doubtful_boxes_stay_so_where_labels_have_no_counts(labeled):
+    sample = open_dataset(labeled, "unlabeled")[0]
+    joined = _with_doubtful(replace(sample.boxes, num_points=None), sample.doubtful)
+    batch = batch_boxes([joined], joined.class_names, GRID, min_points=3)
+    assert (int(batch.valid.sum()), int(batch.ignored.sum())) == (len(sample.boxes), len(sample.doubtful))
+    with pytest.raises(InputError, match="doubtful boxes: found of the classes"):
+        _with_doubtful(sample.boxes, Boxes.empty(("object",)))
 
 
 def test_no_doubtful_box_overlaps_a_label(labeled):

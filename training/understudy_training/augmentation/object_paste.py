@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from understudy.boxes import Boxes, wrap_angle
+from understudy.boxes import NOT_ASKED, Boxes, wrap_angle
 from understudy.configuration import Config
 from understudy.errors import InputError
 from understudy_training.augmentation.membership import members
@@ -132,7 +132,9 @@ class ObjectPaste(Step):
         scene.refuse_pictures(self.kind)
         self.refuse_unless_ready(scene.boxes.class_names)
         database, lidar_m = open_database(self.database), scene.ego_from_lidar.translation_m
-        present = np.bincount(scene.boxes.labels, minlength=len(scene.boxes.class_names))
+        counts = scene.boxes.num_points
+        asked = slice(None) if counts is None else counts != NOT_ASKED
+        present = np.bincount(scene.boxes.labels[asked], minlength=len(scene.boxes.class_names))
         standing, accepted, ground = scene.boxes.geometry, [], _Ground(scene.points)
         for class_name, wanted in self.counts.items():
             missing = wanted - int(present[_label(class_name, scene.boxes)])
