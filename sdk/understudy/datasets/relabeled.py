@@ -171,6 +171,7 @@ class RelabeledDataset:
         if not self.description.made_by:
             return replace(sample, boxes=None, doubtful=None)
         made = self._boxes_of(shown.drive)[shown.index - drive.first]
+        assert made.num_points is not None
         sure = made.num_points != NOT_ASKED
         return replace(sample, boxes=made[sure], doubtful=made[~sure])
 
