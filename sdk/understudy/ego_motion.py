@@ -157,7 +157,12 @@ class EgoMotion:
         self._forget()
 
     def _note_behind(self, entry: _Stamped) -> None:
-        """Enough rising poses far behind are the new time; copies and swapped ones neither count nor undo."""
+        """Enough rising poses far behind are the new time; copies and swapped ones neither count nor undo.
+
+        Where time goes back once more meanwhile, those before are of no time that will come again.
+        """
+        if self._behind and _gap_ns(entry, self._behind[-1]) > JUMP_BACK_NS:
+            self._behind = []
         if not self._behind or entry.stamp_ns > self._behind[-1].stamp_ns:
             self._behind.append(entry)
         if len(self._behind) >= JUMP_SEEN:

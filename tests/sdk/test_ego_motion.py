@@ -263,3 +263,12 @@ def from_bag(bag: Path, lidar: str) -> tuple[EgoMotion, list[PointCloud]]:
             else:
                 clouds.append(cloud_from_message(content))
     return motion, clouds
+
+
+def test_a_clock_set_back_twice_in_a_row_is_believed_the_second_time():
+    """Found by the stream's properties: one message of the first time back hid all of the second."""
+    motion = EgoMotion()
+    for stamp_ms in (200_000, 200_100, 140_000, 80_000, 80_100, 80_200):
+        motion.push(odometry(stamp_ms))
+    assert motion.restarts == 1
+    assert motion.world_from_ego(80_150_000_000) is not None
