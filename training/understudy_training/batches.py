@@ -198,8 +198,7 @@ def _with_doubtful(boxes: Boxes, doubtful: Boxes) -> Boxes:
     if boxes.class_names != doubtful.class_names:
         found, wanted = ", ".join(doubtful.class_names), ", ".join(boxes.class_names)
         raise InputError("doubtful boxes", found=f"of the classes {found}", wanted=wanted)
-    if boxes.num_points is None:  # asked for, however few hit them
-        boxes = replace(boxes, num_points=np.full(len(boxes), np.iinfo(np.int32).max, np.int32))
+    boxes = replace(boxes, num_points=_counts_of(boxes))
     return Boxes.concatenate([boxes, replace(doubtful, num_points=np.full(len(doubtful), NOT_ASKED, np.int32))])
 
 
@@ -294,6 +293,9 @@ class Collate:
 def _only_in_pictures(frame: LabelledFrame) -> Boxes:
     """The boxes, those whose center no picture shows neither asked for nor background."""
     shown = shown_in_pictures(frame.boxes, frame.cameras.values())
-    counts = frame.boxes.num_points
-    counts = np.full(len(frame.boxes), np.iinfo(np.int32).max, np.int32) if counts is None else counts
-    return replace(frame.boxes, num_points=np.where(shown, counts, NOT_ASKED).astype(np.int32))
+    return replace(frame.boxes, num_points=np.where(shown, _counts_of(frame.boxes), NOT_ASKED).astype(np.int32))
+
+
+def _counts_of(boxes: Boxes) -> NDArray[np.int32]:
+    """Returns in each box; where nobody counted all are asked for."""
+    return np.full(len(boxes), np.iinfo(np.int32).max, np.int32) if boxes.num_points is None else boxes.num_points

@@ -33,17 +33,18 @@ def describe_share(description: RelabeledDescription) -> list[str]:
 
 def describe_labels(made: Sequence[MadeLabels], precision: float, used: LabelsUsed) -> list[str]:
     """Threshold of each class, what it was chosen by, and how many boxes it gave."""
-    titles = f"{'class':<24}{'threshold':>12}{'precision':>12}{'recall':>9}{'boxes made':>13}{'doubtful':>12}"
-    lines = [titles]
+    lines = [_row("class", "threshold", "precision", "recall", "boxes made", "doubtful")]
     for entry in made:
-        cells = [_part(entry.threshold), _part(entry.precision), _part(entry.recall)]
-        lines.append(
-            f"{entry.class_name:<24}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{entry.num_boxes:>13,}{entry.num_doubtful:>12,}"
-        )
+        measured = (_part(entry.threshold), _part(entry.precision), _part(entry.recall))
+        lines.append(_row(entry.class_name, *measured, f"{entry.num_boxes:,}", f"{entry.num_doubtful:,}"))
     without = [entry.class_name for entry in made if entry.threshold is None]
     if without:
         lines.append(f"no labels for {', '.join(without)}: on the drives held out never {precision:.0%} were right")
     return [*lines, describe_used(used)]
+
+
+def _row(name: str, threshold: str, precision: str, recall: str, boxes: str, doubtful: str) -> str:
+    return f"{name:<24}{threshold:>12}{precision:>12}{recall:>9}{boxes:>13}{doubtful:>12}"
 
 
 def describe_used(used: LabelsUsed) -> str:
