@@ -123,9 +123,8 @@ def try_node(
     with Injector(trial, contents) as injector:
         injector.connect()
         for number in _playable(injector, seed, wanted, bool(contents.cameras), say):
-            judged.append(injector.judged(number))
-            held = "; ".join(f"VIOLATED {name}: {text}" for name, text in judged[-1].violations.items()) or "held"
-            say(f"{judged[-1].name}: {held}")
+            judged.append(injector.judged(number, say))
+            say(f"{judged[-1].name}: {judged[-1].verdict}")
             if len(judged) == scenarios:
                 break
     return report_of(judged, seed=seed, only=wanted, student=trial.node)

@@ -20,7 +20,7 @@ from understudy.errors import InputError
 from understudy.faults.clocks import EPOCH_NS, ClockScript
 from understudy.faults.contents import Contents
 from understudy.faults.fault import CLOCK, PUBLISHER, STUDENT, Fault
-from understudy.faults.invariants import Margins
+from understudy.faults.invariants import TIMED, Margins
 from understudy.faults.record import Record
 from understudy.faults.scenario import SHORT, Scenario, Setting, draw_scenario
 from understudy.faults.script import Script, write_script
@@ -37,8 +37,11 @@ OUTSIDE = Margins(age_ns=300_000_000, named_ns=500_000_000, published=0.8, sees_
 WELL = "well"
 """The order that ends what a student was told."""
 _ANSWER_S, _NUM_QUESTIONS = 3.0, 4
-_CLOCK_EVERY_NS, _MEASURE_EVERY_NS = 10_000_000, 200_000_000
+_CLOCK_EVERY_NS, _MEASURE_EVERY_NS, _PULSE_EVERY_NS = 10_000_000, 200_000_000, 50_000_000
 _LATE_NS = 300_000_000
+_HELD_UP_NS = 100_000_000
+"""Being late by more may be what violated an invariant; two suites of these tests at a time on two cores cost 43 ms."""
+_TRIES = 3
 _Action = tuple[int, Callable[[], object]]
 
 
@@ -100,7 +103,7 @@ class Injector:
             self.close()
             raise
         self._process = None if trial.pid is None else Process(trial.pid, trial.most_growth_mib)
-        self._sim_ns = EPOCH_NS
+        self._sim_ns, self._late_ns = EPOCH_NS, 0
         self._stamps_before: frozenset[int] = frozenset()
 
     def __enter__(self) -> Injector:
@@ -138,10 +141,23 @@ class Injector:
         reasons = (self._why_no_fault(fault) for fault in scenario.faults)
         return next((reason for reason in reasons if reason), "")
 
-    def judged(self, number: int) -> Judged:
-        """Plays a scenario, as long as it takes, and judges what was seen."""
-        script, record = self._played(self._drawn(number))
-        return judge_record(script, record, OUTSIDE, None)
+    def judged(self, number: int, say: Callable[[str], object] = lambda line: None) -> Judged:
+        """Plays a scenario, as long as it takes, and judges what was seen.
+
+        A machine that lets this process wait for its turn delays sensors that should be punctual, and sees results
+        later than they came. What is violated then says nothing about the node: it is played again, three times in
+        all, and `say` gets a line; what the last time shows is the verdict. Crashes, deadlocks, memory and counts are
+        the node's own however late we were.
+        """
+        for tries_left in reversed(range(_TRIES)):
+            script, record = self._played(self._drawn(number))
+            judged = replace(judge_record(script, record, OUTSIDE, None), late_ns=self._late_ns)
+            is_ours = bool(judged.violations) and judged.violations.keys() <= TIMED and self._late_ns > _HELD_UP_NS
+            if not (is_ours and tries_left):
+                break
+            held_up = f"this machine held its sensors up for {self._late_ns / 1e9:.2f} s"
+            say(f"{judged.name}: played again, {held_up}: {judged.verdict}")
+        return judged
 
     def _drawn(self, number: int) -> Scenario:
         return draw_scenario(number, self._contents, self._trial.setting)
@@ -156,14 +172,16 @@ class Injector:
         return ""
 
     def _played(self, scenario: Scenario) -> tuple[Script, Record]:
-        epoch_ns = self._sim_ns if self._trial.sim_time else time.time_ns()
+        # Together: what happens in between is our being late, as anything after it.
+        epoch_ns, begin_ns = self._sim_ns if self._trial.sim_time else time.time_ns(), time.monotonic_ns()
+        self._late_ns = 0
         script = write_script(replace(scenario, epoch_ns=epoch_ns))
         if self._process is not None:
             self._process.begin()
         self._observation.taken()
-        begin_ns = time.monotonic_ns()
         for at_ns, act in self._actions(script):
             self._spin_until(begin_ns + at_ns)
+            self._late_ns = max(self._late_ns, time.monotonic_ns() - begin_ns - at_ns)
             act()
         self._sim_ns = script.scenario.clock.stamp_ns(script.end_ns)
         return script, self._record(script, begin_ns)
@@ -178,7 +196,8 @@ class Injector:
             actions.append((at_ns, partial(self._show, clock, at_ns)) for at_ns in ticks)
         if self._process is not None:
             actions.append((at_ns, self._process.measure) for at_ns in range(0, end_ns, _MEASURE_EVERY_NS))
-        actions.append(iter([(end_ns, lambda: None)]))
+        # Often enough to know when this process had to wait.
+        actions.append((at_ns, lambda: None) for at_ns in (*range(0, end_ns, _PULSE_EVERY_NS), end_ns))
         return merge(*actions, key=lambda action: action[0])
 
     def _turns(self, script: Script) -> Iterator[_Action]:

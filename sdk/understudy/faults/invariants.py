@@ -157,6 +157,8 @@ INVARIANTS: Mapping[str, Invariant] = {
     "counts": counts_add_up,
 }
 """By the name in the table."""
+TIMED = frozenset({"fresh", "LiDAR rate", "named", "recovers", "quiet"})
+"""Those that a machine can break that is busy with something else; the others are the node's own."""
 
 
 @dataclass(frozen=True)

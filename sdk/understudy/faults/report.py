@@ -33,6 +33,8 @@ class Violation(Config):
     name: str
     invariant: str
     text: str
+    late_s: float | None = None
+    """By how much whoever played the scenario was late at worst; null under a virtual clock."""
 
 
 class Share(Config):
@@ -94,7 +96,7 @@ def report_of(judged: Sequence[Judged], *, seed: int, only: str, student: str) -
     if len(rows) > 1:
         rows.append(_row("all", judged))
     violations = tuple(
-        Violation(scenario=one.number, name=one.name, invariant=invariant, text=text)
+        Violation(scenario=one.number, name=one.name, invariant=invariant, text=text, late_s=_late_s(one))
         for one in judged
         for invariant, text in one.violations.items()
     )
@@ -160,12 +162,20 @@ def _listed(report: FaultReport) -> list[str]:
     lines = []
     for violation in report.violations[:_MOST_LISTED]:
         lines += _wrapped(f"VIOLATED {violation.invariant}: {violation.text}")
-        lines += _wrapped(f"  in scenario {violation.name}")
+        lines += _wrapped(f"  in scenario {violation.name}{_held_up(violation)}")
     left_out = len(report.violations) - _MOST_LISTED
     lines += [f"and {left_out} more"] if left_out > 0 else []
     numbers = sorted({violation.scenario for violation in report.violations})
     shown = ", ".join(str(number) for number in numbers[:_MOST_LISTED])
     return [*lines, *_wrapped(f"run one again with --scenarios 1 --seed N, N being one of {shown}")]
+
+
+def _held_up(violation: Violation) -> str:
+    return "" if violation.late_s is None else f"; the machine held its sensors up for {violation.late_s:.2f} s at most"
+
+
+def _late_s(judged: Judged) -> float | None:
+    return None if judged.late_ns is None else judged.late_ns / 1e9
 
 
 def _wrapped(line: str) -> list[str]:

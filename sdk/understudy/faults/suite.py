@@ -45,6 +45,7 @@ class Judged:
         stock_published: the same for the stock synchronizer; None where it was not tried.
         stock_recovery_ns: as `recovery_ns`.
         stock_stale: whether it published what is stale: an older sweep after a newer one, or a frozen sensor's.
+        late_ns: in real time, by how much whoever played it was late at worst; None under a virtual clock.
     """
 
     number: int
@@ -57,6 +58,12 @@ class Judged:
     stock_published: tuple[int, int] | None = None
     stock_recovery_ns: int | None = None
     stock_stale: bool = False
+    late_ns: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """In a line."""
+        return "; ".join(f"VIOLATED {name}: {text}" for name, text in self.violations.items()) or "held"
 
 
 @dataclass(frozen=True, eq=False)
