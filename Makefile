@@ -13,6 +13,9 @@ SURFACES := $(VENV)/tensorrt/.installed
 ROS := $(VENV)/ros/.installed
 JAZZY := $(VENV)/jazzy/.installed
 ROS_HERE := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
+# Two workers, each with a core of its own; PYTEST_WORKERS= for one process, in which a debugger works.
+PYTEST_WORKERS ?= --numprocesses 2 --dist worksteal
+PYTEST = $(if $(PYTEST_WORKERS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PYTEST_WORKERS)
 # These tests wait more than they compute; each worker has a ROS domain of its own.
 ROS_PYTEST ?= --numprocesses 2 --dist loadfile
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
@@ -63,7 +66,7 @@ demo: $(STAMP)
 
 # The nodes' tests need their own environment, which exists for one kind of machine.
 test: $(STAMP) $(ORACLES) $(if $(ROS_HERE),$(ROS))
-	@$(BIN)/python -m pytest -m "not slow" --ignore tests/ros_nodes
+	@$(PYTEST) -m "not slow" --ignore tests/ros_nodes
 	@$(if $(ROS_HERE),$(MAKE) --no-print-directory test-ros,echo "[understudy] no nodes' tests: ROS 2 from PyPI is for Linux x86-64")
 
 # Real nodes over real DDS on this machine's loopback alone.
@@ -76,7 +79,7 @@ test-jazzy: $(JAZZY)
 
 # The long ones, of the nodes too.
 test-slow: $(STAMP) $(ORACLES) $(ROS)
-	@$(BIN)/python -m pytest -m slow --ignore tests/ros_nodes
+	@$(PYTEST) -m slow --ignore tests/ros_nodes
 	@$(VENV)/ros/bin/python -m pytest $(ROS_PYTEST) -m slow tests/ros_nodes
 
 # What most people never install: adds some 600 MB to the environment.
