@@ -13,11 +13,11 @@ SURFACES := $(VENV)/tensorrt/.installed
 ROS := $(VENV)/ros/.installed
 JAZZY := $(VENV)/jazzy/.installed
 ROS_HERE := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
-# Two workers, each with a core of its own; PYTEST_WORKERS= for one process, in which a debugger works.
-PYTEST_WORKERS ?= --numprocesses 2 --dist worksteal
-PYTEST = $(if $(PYTEST_WORKERS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PYTEST_WORKERS)
-# These tests wait more than they compute; each worker has a ROS domain of its own.
-ROS_PYTEST ?= --numprocesses 2 --dist loadfile
+# Worker processes of the tests, each computing with one thread unless a test asks for more; 0: none, for a debugger.
+PYTEST_WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
+# The nodes' tests wait more than they compute; each worker has a ROS domain of its own.
+ROS_PYTEST ?= --numprocesses $(PYTEST_WORKERS) --dist loadfile
 ROS_MESSAGES := scripts/build_ros_messages.py $(wildcard sdk/understudy/bags/msg/*/*.msg tests/ros_nodes/msg/*/*.msg)
 
 .PHONY: demo oracles surfaces ros jazzy test test-ros test-jazzy test-slow test-optional \

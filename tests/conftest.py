@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.oracles import REQUIRED, Oracle, find_oracle
+
+if find_spec("hypothesis"):  # it is not in the environments of ROS
+    from hypothesis import settings
+
+    # How long an example takes says more about the machine than about the code.
+    settings.register_profile("patient")
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

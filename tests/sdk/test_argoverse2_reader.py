@@ -257,7 +257,7 @@ def test_stored_counts_equal_ours_in_separate_clouds_too(log):
     st.lists(st.integers(1, 30), min_size=1, max_size=20, unique=True),
     st.tuples(st.floats(-20, 20), st.floats(-20, 20), st.floats(-2, 2)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_steady_motion_has_its_velocity_everywhere_on_the_track(steps, velocity):
     stamps_ns = np.sort(np.array(steps)) * 100_000_000
     centers = stamps_ns[:, None] * 1e-9 * np.array(velocity)

@@ -64,7 +64,7 @@ def test_corners_of_a_turned_box():
 
 
 @given(st.floats(-7, 7), st.floats(-50, 50), st.floats(-50, 50), st.floats(-2, 2))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_moving_boxes_moves_their_corners_and_keeps_their_points(turn, x, y, z):
     boxes, pose = some(4), Pose.from_yaw(turn, (x, y, z))
     moved = boxes.transformed(pose)
@@ -87,7 +87,7 @@ def test_inside_means_up_to_the_faces():
 
 
 @given(st.integers(0, 40), st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_counting_equals_testing_every_point(count, seed):
     boxes = some(count, seed)
     points = np.random.default_rng(seed).uniform(-25, 25, (800, 4)).astype(np.float32)
@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused(make, message):
 
 
 @given(arrays(np.float64, 8, elements=st.floats(-1e3, 1e3)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_wrapped_angles_point_the_same_way(angles):
     wrapped = wrap_angle(angles)
     assert ((wrapped >= -math.pi) & (wrapped <= math.pi)).all()

@@ -69,7 +69,7 @@ def clouds(draw: st.DrawFn) -> tuple[Any, np.ndarray]:
     return message, one_by_one(tuple(fields), point_step, data, big)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(clouds())
 def test_any_layout_gives_the_bits_of_reading_number_by_number(case: tuple[Any, np.ndarray]) -> None:
     message, expected = case

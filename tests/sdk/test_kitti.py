@@ -155,7 +155,7 @@ def test_written_labels_are_read_as_the_same_numbers(dataset):
 
 
 @given(st.floats(-40, 40), st.floats(3, 60), st.floats(-3.14, 3.14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_boxes_survive_the_way_to_labels_and_back(x, y, yaw):
     ego_from_rect = EGO_FROM_LIDAR @ parse_calibration(CALIBRATION, "calibration").rect_from_lidar.inverse()
     boxes = Boxes(np.float32([[x, y, 0.8, 4, 1.8, 1.5, yaw]]), np.int32([0]), CLASS_NAMES, scores=np.float32([0.5]))

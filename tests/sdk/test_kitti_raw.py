@@ -93,7 +93,7 @@ def test_stamps_keep_every_nanosecond(drive):
 
 
 @given(st.integers(0, 2**61))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_dates_come_back_to_the_nanosecond(tmp_path_factory, stamp_ns):
     moment = datetime.fromtimestamp(stamp_ns // 10**9, timezone.utc)
     path = tmp_path_factory.getbasetemp() / "timestamps.txt"
@@ -117,7 +117,7 @@ def test_poses_follow_the_packets(drive):
     st.lists(st.tuples(st.floats(-200, 200), st.floats(-200, 200), st.floats(-9, 9)), min_size=1, max_size=4),
     st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2), st.floats(-3, 3)),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_known_motion_survives_the_way_to_packets_and_back(tmp_path_factory, latitude, longitude, moves, angles):
     """Meters to degrees by the inverse of the projection, written out and read again."""
     folder = tmp_path_factory.mktemp("oxts")

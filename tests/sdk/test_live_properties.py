@@ -159,7 +159,7 @@ class Model:
         assert status.results == len(self.order)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(OPTIONS, STEPS)
 def test_every_message_has_one_end_at_every_instant(options: StreamOptions, steps: list[Any]) -> None:
     model = Model(options)
@@ -170,7 +170,7 @@ def test_every_message_has_one_end_at_every_instant(options: StreamOptions, step
     assert all(entry.waiting == 0 for entry in model.bench.stream.status().sensors.values())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(OPTIONS.filter(lambda options: options.rule == "nearest"), STEPS)
 def test_two_seconds_of_good_messages_bring_results_back(options: StreamOptions, steps: list[Any]) -> None:
     model = Model(options)

@@ -113,7 +113,7 @@ class TestCloud:
         message.data[:] = array.array("B", bytes(len(message.data)))
         np.testing.assert_array_equal(cloud.points, before)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         order=st.permutations(["x", "y", "z", "intensity", "ring", "time"]),
         kinds=st.lists(st.sampled_from(["f4", "f8"]), min_size=3, max_size=3),

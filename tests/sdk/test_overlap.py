@@ -65,7 +65,7 @@ def test_known_overlaps(a, b, bev, volume):
 
 
 @given(boxes, boxes)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_equals_shapely(a, b):
     shared = polygon(a).intersection(polygon(b)).area
     united = a[3] * a[4] + b[3] * b[4] - shared
@@ -76,7 +76,7 @@ def test_equals_shapely(a, b):
 
 
 @given(boxes, boxes, st.floats(-math.pi, math.pi), st.floats(-50, 50), st.floats(-50, 50))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_symmetric_and_unmoved_by_rigid_motion(a, b, turn, dx, dy):
     pair = np.stack([a, b])
     moved = pair.copy()

@@ -46,7 +46,7 @@ def cloud(seed: int, size: int, nans: bool = False) -> np.ndarray:
 
 
 @pytest.mark.parametrize("compiled", BOTH)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), size=st.integers(0, 300), cap=st.integers(1, 6), most=st.integers(1, 70))
 def test_groups_as_the_rule_says(compiled: bool, seed: int, size: int, cap: int, most: int) -> None:
     points = cloud(seed, size, nans=True)

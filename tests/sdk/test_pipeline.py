@@ -117,7 +117,7 @@ def test_keeps_rows_from_their_class_threshold_best_first() -> None:
     assert boxes.labels.tolist() == [1, 2, 3, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     scores=hnp.arrays(np.float32, 20, elements=st.floats(0, 1, width=32)),
     labels=hnp.arrays(np.int32, 20, elements=st.integers(0, 3)),

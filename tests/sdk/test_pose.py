@@ -22,7 +22,7 @@ poses = st.builds(pose_of, components, translations)
 
 
 @given(poses, poses, poses)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_poses_form_a_group(a, b, c):
     np.testing.assert_allclose(((a @ b) @ c).matrix, (a @ (b @ c)).matrix, atol=1e-9)
     np.testing.assert_allclose((a @ a.inverse()).matrix, np.eye(4), atol=1e-9)
@@ -32,7 +32,7 @@ def test_poses_form_a_group(a, b, c):
 
 
 @given(poses)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_quaternion_and_matrix_give_the_pose_back(pose):
     wxyz = pose.quaternion_wxyz
     assert wxyz[0] >= 0

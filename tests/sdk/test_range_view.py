@@ -37,7 +37,7 @@ def brute_force(points, grid):
 
 
 @given(clouds, st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_nearest_return_of_each_cell_wins(points, num_columns):
     grid = RangeGrid(num_columns=num_columns, elevations_rad=ELEVATIONS)
     image = range_image_from_cloud(PointCloud(points, 0), grid)
@@ -50,7 +50,7 @@ def test_the_nearest_return_of_each_cell_wins(points, num_columns):
 
 
 @given(clouds, st.integers(1, 40), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_way_back_keeps_the_nearest_points_and_changes_nothing_twice(points, num_columns, random):
     rings = np.array([random.randrange(6) for _ in points], np.int16)
     cloud = PointCloud(points, 5, "top", time_offset_s=np.linspace(0, 0.1, len(points)).astype(np.float32), ring=rings)
@@ -67,7 +67,7 @@ def test_the_way_back_keeps_the_nearest_points_and_changes_nothing_twice(points,
 
 
 @given(clouds, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_points_does_not_show(points, random):
     grid = RangeGrid(num_columns=16, elevations_rad=ELEVATIONS)
     order = list(range(len(points)))

@@ -94,7 +94,7 @@ def _assert_same_bits(found: np.ndarray | None, wanted: np.ndarray | None) -> No
     assert (found.dtype, found.shape, found.tobytes()) == (wanted.dtype, wanted.shape, wanted.tobytes())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), boxes=st.booleans(), optional=st.booleans())
 def test_a_frame_comes_back_from_its_arrays_bit_for_bit(seed: int, boxes: bool, optional: bool) -> None:
     wanted = _sample(np.random.default_rng(seed), 10**18 + seed, boxes=boxes, optional=optional)

@@ -70,7 +70,7 @@ def test_a_point_ahead_is_in_the_middle_and_a_point_to_the_left_left_of_it():
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1), st.tuples(*[st.floats(-5, 5)] * 3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_mounting_is_a_pose(wxyz, translation_m):
     pose = Pose.from_quaternion(np.array(wxyz) / np.linalg.norm(wxyz), translation_m)
     np.testing.assert_allclose(Mounting.from_pose(pose).pose().matrix, pose.matrix, atol=1e-9)

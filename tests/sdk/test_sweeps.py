@@ -71,7 +71,7 @@ class Drive:
 
 
 @given(st.floats(-30, 30), st.floats(-1.5, 1.5), st.lists(st.integers(1, 9), min_size=1, max_size=5, unique=True))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_still_world_coincides_from_a_moving_vehicle(speed_mps, turn_radps, ages):
     now = ego(1.0, speed_mps, turn_radps) @ EGO_FROM_SENSOR
     earlier = []
@@ -226,7 +226,7 @@ def test_single_frames_cannot_be_accumulated(data_root):
 
 
 @given(st.floats(-30, 30), st.floats(-1.5, 1.5), st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_deskewed_still_world_is_that_of_a_sensor_that_fires_at_once(speed_mps, turn_radps, seed):
     rng = np.random.default_rng(seed)
     stamp_ns = 1_532_402_927_647_951_000

@@ -107,7 +107,7 @@ def test_queues_are_bounded() -> None:
     assert synchronizer.counts["L"].waiting == 4
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     events=st.lists(st.tuples(st.sampled_from("LABC"), st.integers(0, 300), st.integers(0, 60)), max_size=80),
     tolerance=st.integers(0, 60),
@@ -411,7 +411,7 @@ STAMPS = st.sets(st.integers(0, 240), max_size=25).map(sorted)
 SWEEPS = st.sets(st.integers(0, 6), max_size=6).map(lambda numbers: [40 * number for number in sorted(numbers)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     stamps=st.fixed_dictionaries({"L": SWEEPS, "A": STAMPS, "B": STAMPS}),
     offsets=st.fixed_dictionaries({name: st.integers(-20, 20) for name in "LAB"}),

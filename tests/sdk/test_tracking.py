@@ -116,7 +116,7 @@ def test_stamps_have_to_rise() -> None:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_identities_do_not_depend_on_the_order_of_boxes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = Tracker(), Tracker()
@@ -130,7 +130,7 @@ def test_identities_do_not_depend_on_the_order_of_boxes(seed: int) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 5), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_greedy_assignment_is_a_matching_none_of_whose_pairs_would_rather_change(seed: int, n: int, m: int) -> None:
     costs = np.random.default_rng(seed).random((n, m))
     costs[costs > 0.8] = np.inf

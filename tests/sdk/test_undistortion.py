@@ -81,7 +81,7 @@ def test_points_and_pictures_equal_opencvs(oracle):
 
 @pytest.mark.parametrize("model", LENSES)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_undistorting_undoes_distorting(model, seed):
     rays = np.random.default_rng(seed).uniform(-0.8, 0.8, (50, 2)) * [1, 0.7]
     np.testing.assert_allclose(undistort(distort(rays, model, LENSES[model]), model, LENSES[model]), rays, atol=1e-8)

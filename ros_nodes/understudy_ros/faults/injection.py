@@ -20,12 +20,13 @@ from understudy.errors import InputError
 from understudy.faults.clocks import EPOCH_NS, ClockScript
 from understudy.faults.contents import Contents
 from understudy.faults.fault import CLOCK, PUBLISHER, STUDENT, Fault
-from understudy.faults.invariants import TIMED, Margins
+from understudy.faults.invariants import Margins
+from understudy.faults.real_time import judge_played
 from understudy.faults.record import Record
 from understudy.faults.scenario import SHORT, Scenario, Setting, draw_scenario
 from understudy.faults.script import Script, write_script
 from understudy.faults.stream_faults import DyingPublisher, QosMismatch
-from understudy.faults.suite import Judged, judge_record
+from understudy.faults.suite import Judged
 from understudy.faults.system_faults import EngineHang, SlowEngine
 from understudy.messages.outputs import DETECTIONS_TYPE
 from understudy_ros.faults.observation import Observation, Process
@@ -39,9 +40,6 @@ WELL = "well"
 _ANSWER_S, _NUM_QUESTIONS = 3.0, 4
 _CLOCK_EVERY_NS, _MEASURE_EVERY_NS, _PULSE_EVERY_NS = 10_000_000, 200_000_000, 50_000_000
 _LATE_NS = 300_000_000
-_HELD_UP_NS = 100_000_000
-"""Being late by more may be what violated an invariant; two suites of these tests at a time on two cores cost 43 ms."""
-_TRIES = 3
 _Action = tuple[int, Callable[[], object]]
 
 
@@ -103,7 +101,7 @@ class Injector:
             self.close()
             raise
         self._process = None if trial.pid is None else Process(trial.pid, trial.most_growth_mib)
-        self._sim_ns, self._late_ns = EPOCH_NS, 0
+        self._sim_ns = EPOCH_NS
         self._stamps_before: frozenset[int] = frozenset()
 
     def __enter__(self) -> Injector:
@@ -142,22 +140,8 @@ class Injector:
         return next((reason for reason in reasons if reason), "")
 
     def judged(self, number: int, say: Callable[[str], object] = lambda line: None) -> Judged:
-        """Plays a scenario, as long as it takes, and judges what was seen.
-
-        A machine that lets this process wait for its turn delays sensors that should be punctual, and sees results
-        later than they came. What is violated then says nothing about the node: it is played again, three times in
-        all, and `say` gets a line; what the last time shows is the verdict. Crashes, deadlocks, memory and counts are
-        the node's own however late we were.
-        """
-        for tries_left in reversed(range(_TRIES)):
-            script, record = self._played(self._drawn(number))
-            judged = replace(judge_record(script, record, OUTSIDE, None), late_ns=self._late_ns)
-            is_ours = bool(judged.violations) and judged.violations.keys() <= TIMED and self._late_ns > _HELD_UP_NS
-            if not (is_ours and tries_left):
-                break
-            held_up = f"this machine held its sensors up for {self._late_ns / 1e9:.2f} s"
-            say(f"{judged.name}: played again, {held_up}: {judged.verdict}")
-        return judged
+        """Plays a scenario, as long as it takes, and judges what was seen; again when we were late ourselves."""
+        return judge_played(lambda: self._played(self._drawn(number)), OUTSIDE, say)
 
     def _drawn(self, number: int) -> Scenario:
         return draw_scenario(number, self._contents, self._trial.setting)
@@ -174,17 +158,17 @@ class Injector:
     def _played(self, scenario: Scenario) -> tuple[Script, Record]:
         # Together: what happens in between is our being late, as anything after it.
         epoch_ns, begin_ns = self._sim_ns if self._trial.sim_time else time.time_ns(), time.monotonic_ns()
-        self._late_ns = 0
         script = write_script(replace(scenario, epoch_ns=epoch_ns))
         if self._process is not None:
             self._process.begin()
         self._observation.taken()
+        late_ns = 0
         for at_ns, act in self._actions(script):
             self._spin_until(begin_ns + at_ns)
-            self._late_ns = max(self._late_ns, time.monotonic_ns() - begin_ns - at_ns)
+            late_ns = max(late_ns, time.monotonic_ns() - begin_ns - at_ns)
             act()
         self._sim_ns = script.scenario.clock.stamp_ns(script.end_ns)
-        return script, self._record(script, begin_ns)
+        return script, replace(self._record(script, begin_ns), late_ns=late_ns)
 
     def _actions(self, script: Script) -> Iterator[_Action]:
         """All that has to be done, by time."""

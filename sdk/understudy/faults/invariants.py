@@ -62,6 +62,20 @@ def bounded_memory(script: Script, record: Record, margins: Margins) -> str:
 
 def nothing_stale(script: Script, record: Record, margins: Margins) -> str:
     """Each result is of a sweep that was sent, newer than the one before, and no older than deadline and run allow."""
+    wrong = out_of_order(script, record)
+    if wrong:
+        return wrong
+    by_stamp = _sweeps_by_stamp(script)
+    for output in record.outputs:
+        limit_ns = script.scenario.deadline_ns + output.at_ns - output.begun_ns + margins.age_ns
+        age_ns = script.age_ns(by_stamp[output.stamp_ns].taken_ns, output.at_ns)
+        if age_ns > limit_ns:
+            return f"at {_s(output.at_ns)} a result {_s(age_ns)} old, {_s(limit_ns)} at most may be"
+    return _frozen_for_too_long(record.outputs, by_stamp)
+
+
+def out_of_order(script: Script, record: Record) -> str:
+    """What of `nothing_stale` is not about time: each result is of a sweep that was sent, newer than the last."""
     by_stamp = _sweeps_by_stamp(script)
     before_ns = -1
     for output in record.outputs:
@@ -70,12 +84,8 @@ def nothing_stale(script: Script, record: Record, margins: Margins) -> str:
             return f"at {_s(output.at_ns)} a result of {output.stamp_ns}, a stamp that no sweep had"
         if sweep.taken_ns <= before_ns:
             return f"at {_s(output.at_ns)} a result of {_s(sweep.taken_ns)}, after one of {_s(before_ns)}"
-        limit_ns = script.scenario.deadline_ns + output.at_ns - output.begun_ns + margins.age_ns
-        age_ns = script.age_ns(sweep.taken_ns, output.at_ns)
-        if age_ns > limit_ns:
-            return f"at {_s(output.at_ns)} a result {_s(age_ns)} old, {_s(limit_ns)} at most may be"
         before_ns = sweep.taken_ns
-    return _frozen_for_too_long(record.outputs, by_stamp)
+    return ""
 
 
 def lidar_rate(script: Script, record: Record, margins: Margins) -> str:
@@ -158,7 +168,7 @@ INVARIANTS: Mapping[str, Invariant] = {
 }
 """By the name in the table."""
 TIMED = frozenset({"fresh", "LiDAR rate", "named", "recovers", "quiet"})
-"""Those that a machine can break that is busy with something else; the others are the node's own."""
+"""Those that somebody who plays the sensors late can break; the others are the node's own."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class Record:
         crash: what came out of the stream although nothing should; empty when nothing did.
         stuck: what did not answer any more; empty when everything did.
         memory: how memory grew, where that was more than it may; empty when it did not.
+        late_ns: in real time, by how much whoever played it was late at worst; None under a virtual clock.
     """
 
     outputs: list[Output] = field(default_factory=list)
@@ -71,3 +72,4 @@ class Record:
     crash: str = ""
     stuck: str = ""
     memory: str = ""
+    late_ns: int | None = None

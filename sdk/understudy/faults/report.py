@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from understudy.configuration import Config
-from understudy.faults.invariants import INVARIANTS
+from understudy.faults.invariants import INVARIANTS, TIMED
+from understudy.faults.real_time import late_text
 from understudy.faults.suite import Judged, recovered
 
 _SHORT = {
@@ -35,6 +37,12 @@ class Violation(Config):
     text: str
     late_s: float | None = None
     """By how much whoever played the scenario was late at worst; null under a virtual clock."""
+
+    @property
+    def excuse(self) -> str:
+        """That lateness, where the invariant is about time and it was too much; else empty."""
+        late_ns = None if self.late_s is None or self.invariant not in TIMED else round(self.late_s * 1e9)
+        return late_text(late_ns)
 
 
 class Share(Config):
@@ -82,6 +90,8 @@ class FaultReport(Config):
     invariants: tuple[str, ...] = tuple(INVARIANTS)
     rows: tuple[FaultRow, ...]
     violations: tuple[Violation, ...]
+    played_again: tuple[Violation, ...] = ()
+    """What did not hold when a scenario was played by somebody who was late; it was played again, which counts."""
 
     @property
     def holds(self) -> bool:
@@ -95,13 +105,14 @@ def report_of(judged: Sequence[Judged], *, seed: int, only: str, student: str) -
     rows = [_row(kind, [one for one in judged if one.kind == kind]) for kind in kinds]
     if len(rows) > 1:
         rows.append(_row("all", judged))
-    violations = tuple(
-        Violation(scenario=one.number, name=one.name, invariant=invariant, text=text, late_s=_late_s(one))
-        for one in judged
-        for invariant, text in one.violations.items()
-    )
     return FaultReport(
-        seed=seed, only=only, student=student, scenarios=len(judged), rows=tuple(rows), violations=violations
+        seed=seed,
+        only=only,
+        student=student,
+        scenarios=len(judged),
+        rows=tuple(rows),
+        violations=tuple(_violations(judged)),
+        played_again=tuple(_violations([dropped for one in judged for dropped in one.dropped])),
     )
 
 
@@ -115,8 +126,29 @@ def describe(report: FaultReport) -> list[str]:
         f"{'fault':18}{'number':>7}{'named':>9}{'recovered':>11}" + f"{'ours':>11}{'stock':>8}" * 2 + f"{'stock':>8}"
     )
     lines += [_times_line(row) for row in report.rows]
-    lines += ["", *_listed(report)]
+    lines += ["", *_again(report), *_listed(report)]
     return lines
+
+
+def _violations(judged: Sequence[Judged]) -> Iterator[Violation]:
+    for one in judged:
+        late_s = None if one.late_ns is None else one.late_ns / 1e9
+        for invariant, text in one.violations.items():
+            yield Violation(scenario=one.number, name=one.name, invariant=invariant, text=text, late_s=late_s)
+
+
+def _again(report: FaultReport) -> list[str]:
+    """What a report must not be silent about: scenarios that held only when they were played once more."""
+    if not report.played_again:
+        return []
+    scenarios = len({violation.scenario for violation in report.played_again})
+    counts = Counter(violation.invariant for violation in report.played_again)
+    found = ", ".join(f"{name} {count}" for name, count in counts.items())
+    worst_s = max(violation.late_s or 0.0 for violation in report.played_again)
+    return _wrapped(
+        f"{scenarios} of {report.scenarios} scenarios had to be played again, for the injector itself was up to "
+        f"{worst_s:.2f} s late; did not hold before: {found}"
+    )
 
 
 def _row(kind: str, judged: Sequence[Judged]) -> FaultRow:
@@ -162,20 +194,12 @@ def _listed(report: FaultReport) -> list[str]:
     lines = []
     for violation in report.violations[:_MOST_LISTED]:
         lines += _wrapped(f"VIOLATED {violation.invariant}: {violation.text}")
-        lines += _wrapped(f"  in scenario {violation.name}{_held_up(violation)}")
+        lines += _wrapped(f"  in scenario {violation.name}{'; ' * bool(violation.excuse)}{violation.excuse}")
     left_out = len(report.violations) - _MOST_LISTED
     lines += [f"and {left_out} more"] if left_out > 0 else []
     numbers = sorted({violation.scenario for violation in report.violations})
     shown = ", ".join(str(number) for number in numbers[:_MOST_LISTED])
     return [*lines, *_wrapped(f"run one again with --scenarios 1 --seed N, N being one of {shown}")]
-
-
-def _held_up(violation: Violation) -> str:
-    return "" if violation.late_s is None else f"; the machine held its sensors up for {violation.late_s:.2f} s at most"
-
-
-def _late_s(judged: Judged) -> float | None:
-    return None if judged.late_ns is None else judged.late_ns / 1e9
 
 
 def _wrapped(line: str) -> list[str]:

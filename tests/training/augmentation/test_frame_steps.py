@@ -39,7 +39,7 @@ def loosened(scene: Scene) -> Scene:
 
 
 @given(st.lists(changes, min_size=1, max_size=4), st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_boxes_follow_points(steps, seed):
     scene = street(seed, road=200)
     changed = scene
@@ -54,7 +54,7 @@ def test_boxes_follow_points(steps, seed):
 
 
 @given(changes, st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_velocities_carry_boxes_to_where_the_changed_later_scene_has_them(step, seed):
     scene = street(seed, road=10)
     later = scene.boxes.geometry.copy()
@@ -65,7 +65,7 @@ def test_velocities_carry_boxes_to_where_the_changed_later_scene_has_them(step, 
 
 
 @given(changes, st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_lidar_sees_each_point_as_before(step, seed):
     scene = street(seed, road=50)
     changed = step.apply(scene)
@@ -77,7 +77,7 @@ def test_the_lidar_sees_each_point_as_before(step, seed):
 
 
 @given(changes, st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_projections_stay_on_their_pixels(step, seed):
     scene = street(seed, camera=True, road=300)
     changed = step.apply(scene)
@@ -94,7 +94,7 @@ def test_projections_stay_on_their_pixels(step, seed):
 
 
 @given(st.lists(st.one_of(changes, geometric), min_size=1, max_size=3), st.floats(6, 25), st.floats(-0.4, 0.4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_marker_is_found_where_its_point_projects(steps, ahead_m, aside):
     """Pictures follow extrinsics: what is painted at a point's pixel is still there after any change."""
     point = np.array([[ahead_m, aside * ahead_m, 1.4, 0.5]], np.float32)
@@ -129,7 +129,7 @@ def distorted(camera, points_ego):
 
 
 @given(windows)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_distorted_cameras_follow_mirrors_and_rolls(window):
     camera = CAMERA.model_copy(update={"distortion": (-0.3, 0.1, 0.004, -0.006, 0.02)})
     scene = replace(street(3, camera=True), cameras={"front": camera})

@@ -33,7 +33,7 @@ def overlapping_pairs(boxes: Boxes) -> int:
 
 
 @given(seeds, st.integers(0, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_members_are_those_that_boxes_contain(seed, count):
     scene = street(seed, count, road=500)
     far = np.random.default_rng(seed).uniform(-400, 400, (50, 4)).astype(np.float32)
@@ -46,7 +46,7 @@ def test_members_are_those_that_boxes_contain(seed, count):
 
 
 @given(seeds, seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_jittered_objects_keep_their_points_and_meet_nobody(seed, draw_seed):
     scene = street(seed, 8)
     scene = replace(scene, boxes=replace(scene.boxes, num_points=contained(scene).astype(np.int32)))
@@ -74,7 +74,7 @@ def test_objects_that_overlap_stay_where_they_are():
 
 
 @given(seeds, seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pasted_objects_are_whole_labels_and_meet_nobody(database, seed, draw_seed):
     scene = street(seed, 3)
     scene = replace(scene, boxes=replace(scene.boxes, num_points=contained(scene).astype(np.int32)))

@@ -46,7 +46,7 @@ def everything(database: Path, **settings_of_all: object) -> Augmentation:
 
 
 @given(seed=st.integers(0, 99), epoch=st.integers(0, 99), index=st.integers(0, 9), camera=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_stored_change_gives_the_same_bytes_again(database, seed, epoch, index, camera):
     augmentation = Augmentation(steps=ON_PICTURES) if camera else everything(database)
     scene = street(index, camera=camera)

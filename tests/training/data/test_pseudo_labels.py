@@ -40,7 +40,7 @@ def _boxes(rng: np.random.Generator, num: int) -> Boxes:
 
 
 @given(st.integers(0, 10**6), st.booleans(), st.floats(-3, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_view_moves_points_with_boxes(seed: int, mirrored: bool, turn_rad: float) -> None:
     """A box around points of the changed scene, carried back, is a box around the same points."""
     rng = np.random.default_rng(seed)

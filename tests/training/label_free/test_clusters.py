@@ -39,7 +39,7 @@ def test_closeness_of_an_l_is_largest_at_its_own_angle():
 
 
 @given(st.floats(0.01, 1.55), st.sampled_from([closeness, hollowness]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_l_gives_its_rectangle_at_any_angle(angle_rad, criterion):
     x, y, length, width, yaw = fit_rectangle(turned(two_faces(), angle_rad), criterion, 0.1)
     np.testing.assert_allclose((length, width), (4, 2), atol=0.05)
@@ -60,7 +60,7 @@ def test_one_face_seen_straight_on_gets_some_depth():
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_ground_is_found_below_many_things(seed):
     generator = np.random.default_rng(seed)
     truth = Plane(*generator.uniform(-0.05, 0.05, 2), generator.uniform(-0.3, 0.3))
@@ -107,7 +107,7 @@ def test_things_that_touch_are_told_apart_by_their_persistency():
 
 
 @given(st.permutations(range(60)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_clusters_do_not_depend_on_the_order_of_the_points(order):
     generator = np.random.default_rng(7)
     points = np.concatenate([generator.normal(0, 0.2, (30, 3)), generator.normal(5, 0.2, (30, 3))])

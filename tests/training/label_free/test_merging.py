@@ -24,7 +24,7 @@ def drawn(seed: int, count: int) -> Boxes:
 
 
 @given(st.integers(0, 999), st.integers(0, 20), st.integers(0, 20), st.floats(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_merged_holds_all_lidar_boxes_and_no_near_picture_box(seed, num_lidar, num_pictures, min_range_m):
     lidar, pictures = drawn(seed, num_lidar), drawn(seed + 1, num_pictures)
     merged = merge(lidar, pictures, min_range_m)
@@ -54,7 +54,7 @@ def test_a_picture_box_that_was_beaten_takes_nothing_away():
 
 
 @given(st.integers(0, 999), st.integers(0, 15), st.integers(0, 15))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_object_stands_in_both_sets(seed, num_lidar, num_pictures):
     lidar, pictures = drawn(seed, num_lidar), drawn(seed + 1, num_pictures)
     kept, others = without_doubles(lidar, pictures)

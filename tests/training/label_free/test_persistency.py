@@ -32,7 +32,7 @@ def test_no_points_have_no_scores():
 @given(
     st.lists(st.lists(st.integers(0, 50), min_size=4, max_size=4), min_size=1, max_size=20), st.permutations(range(4))
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_the_passes_changes_no_bit(counts, order):
     counts = np.array(counts)
     first = persistency(counts)

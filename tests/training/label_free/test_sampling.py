@@ -65,7 +65,7 @@ def test_rates_of_the_hand_example():
 
 
 @given(st.lists(st.integers(1, 500), min_size=4, max_size=4), st.lists(st.integers(0, 500), min_size=4, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rates_add_up_to_four(before, after):
     first, now = (np.array(counts) / max(sum(counts), 1) for counts in (before, after))
     assert rates(first, now).sum() == pytest.approx(4)

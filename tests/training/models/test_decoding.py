@@ -86,7 +86,7 @@ def test_a_plateau_counts_once_at_its_first_cell() -> None:
     assert _is_peak(torch.zeros(1, 1, 5, 5)).sum() == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_peaks_are_the_strict_local_maxima(seed: int) -> None:
     heatmap = np.random.default_rng(seed).permutation(63).reshape(7, 9).astype(np.float32)
@@ -132,7 +132,7 @@ def random_boxes(seed: int, count: int, spread_m: float) -> np.ndarray:
     return np.column_stack([centers, generator.uniform(0.5, 5, (count, 3)), generator.uniform(-3, 3, count)])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_overlap_is_its_definition_in_closed_form(seed: int) -> None:
     boxes = random_boxes(seed, 6, 4.0)
@@ -143,7 +143,7 @@ def test_overlap_is_its_definition_in_closed_form(seed: int) -> None:
     np.testing.assert_allclose(found, found.T, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), spread_m=st.floats(5, 40))
 def test_suppression_is_greedy(seed: int, spread_m: float) -> None:
     boxes = torch.from_numpy(random_boxes(seed, 60, spread_m))[None].float()

@@ -268,7 +268,7 @@ solid = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(solid, min_size=1, max_size=4), st.sampled_from([BOX, ELLIPSOID, CYLINDER, LEAVES]))
 def test_windows_lose_no_hit(solids: list[tuple[float, ...]], kind: int) -> None:
     """Casting in the windows finds what casting all rays against everything finds, LiDAR and camera."""

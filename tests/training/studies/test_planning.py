@@ -158,7 +158,7 @@ def one_job(tmp_path_factory, scenes) -> Planned:
     return plan_of(tmp_path_factory.mktemp("one"), scenes).jobs[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 7))
 def test_shares_divide_the_jobs_exactly_and_evenly(one_job, costs, shares):
     jobs = tuple(replace(one_job, address=str(number), gmacs=float(cost)) for number, cost in enumerate(costs))

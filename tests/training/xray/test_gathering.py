@@ -89,7 +89,7 @@ def random_drive(seed: int, count: int, tilt_rad: float) -> list[SeenFrame]:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_box_holds_what_all_frames_saw_in_it(seed, count):
     frames = random_drive(seed, count, tilt_rad=0.0)
     seen = sum(int(frame.boxes.contains(frame.points).sum()) for frame in frames)
@@ -102,7 +102,7 @@ def test_a_box_holds_what_all_frames_saw_in_it(seed, count):
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_tilting_vehicle_sees_objects_upright(seed):
     """The car's corner points stand in the world; seen level and seen tilted they coincide in its own frame."""
     rng = np.random.default_rng(seed)
