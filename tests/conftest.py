@@ -12,7 +12,7 @@ if find_spec("hypothesis"):  # it is not in the environments of ROS
     from hypothesis import settings
 
     # How long an example takes says more about the machine than about the code.
-    settings.register_profile("patient")
+    settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
 
 
