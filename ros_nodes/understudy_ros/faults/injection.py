@@ -156,13 +156,13 @@ class Injector:
         return ""
 
     def _played(self, scenario: Scenario) -> tuple[Script, Record]:
-        # Together: what happens in between is our being late, as anything after it.
-        epoch_ns, begin_ns = self._sim_ns if self._trial.sim_time else time.time_ns(), time.monotonic_ns()
-        script = write_script(replace(scenario, epoch_ns=epoch_ns))
+        script = write_script(scenario)
         if self._process is not None:
             self._process.begin()
         self._observation.taken()
-        late_ns = 0
+        # The clocks together, after all that takes time: what happens in between is our being late.
+        epoch_ns, begin_ns, late_ns = self._sim_ns if self._trial.sim_time else time.time_ns(), time.monotonic_ns(), 0
+        script = replace(script, scenario=replace(scenario, epoch_ns=epoch_ns))
         for at_ns, act in self._actions(script):
             self._spin_until(begin_ns + at_ns)
             late_ns = max(late_ns, time.monotonic_ns() - begin_ns - at_ns)

@@ -62,7 +62,7 @@ def bounded_memory(script: Script, record: Record, margins: Margins) -> str:
 
 def nothing_stale(script: Script, record: Record, margins: Margins) -> str:
     """Each result is of a sweep that was sent, newer than the one before, and no older than deadline and run allow."""
-    wrong = out_of_order(script, record)
+    wrong = wrong_results(script, record)
     if wrong:
         return wrong
     by_stamp = _sweeps_by_stamp(script)
@@ -71,11 +71,11 @@ def nothing_stale(script: Script, record: Record, margins: Margins) -> str:
         age_ns = script.age_ns(by_stamp[output.stamp_ns].taken_ns, output.at_ns)
         if age_ns > limit_ns:
             return f"at {_s(output.at_ns)} a result {_s(age_ns)} old, {_s(limit_ns)} at most may be"
-    return _frozen_for_too_long(record.outputs, by_stamp)
+    return ""
 
 
-def out_of_order(script: Script, record: Record) -> str:
-    """What of `nothing_stale` is not about time: each result is of a sweep that was sent, newer than the last."""
+def wrong_results(script: Script, record: Record) -> str:
+    """What of `nothing_stale` is not about time: results of sweeps that were sent, in order, not of frozen points."""
     by_stamp = _sweeps_by_stamp(script)
     before_ns = -1
     for output in record.outputs:
@@ -85,7 +85,7 @@ def out_of_order(script: Script, record: Record) -> str:
         if sweep.taken_ns <= before_ns:
             return f"at {_s(output.at_ns)} a result of {_s(sweep.taken_ns)}, after one of {_s(before_ns)}"
         before_ns = sweep.taken_ns
-    return ""
+    return _frozen_for_too_long(record.outputs, by_stamp)
 
 
 def lidar_rate(script: Script, record: Record, margins: Margins) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from understudy.faults.invariants import TIMED, Margins, out_of_order
+from understudy.faults.invariants import TIMED, Margins, wrong_results
 from understudy.faults.record import Record
 from understudy.faults.script import Script
 from understudy.faults.suite import Judged, judge_record
@@ -31,23 +31,22 @@ def judge_played(play: Callable[[], tuple[Script, Record]], margins: Margins, sa
     while True:
         script, record = play()
         judged = replace(judge_record(script, record, margins, None), dropped=tuple(dropped))
-        if len(dropped) == TRIES - 1 or not may_be_ours(judged, script, record):
+        if not may_be_ours(judged, script, record):
+            return judged
+        judged = replace(judged, late_ns=record.late_ns)
+        if len(dropped) == TRIES - 1:
             return judged
         dropped.append(judged)
-        say(
-            f"{judged.name}: played again ({len(dropped) + 1} of {TRIES}), for {late_text(judged.late_ns)}; "
-            f"did not hold: {', '.join(judged.violations)}"
-        )
+        again = f"played again ({len(dropped) + 1} of {TRIES}), for {late_text((record.late_ns or 0) / 1e9)}"
+        say(f"{judged.name}: {again}; did not hold: {', '.join(judged.violations)}")
 
 
 def may_be_ours(judged: Judged, script: Script, record: Record) -> bool:
     """Whether something is violated, and all of it could be because whoever played the scenario was late."""
-    is_late = judged.late_ns is not None and judged.late_ns > LATE_NS
-    return (
-        bool(judged.violations) and is_late and judged.violations.keys() <= TIMED and not out_of_order(script, record)
-    )
+    is_about_time = bool(judged.violations) and judged.violations.keys() <= TIMED and not wrong_results(script, record)
+    return is_about_time and record.late_ns is not None and record.late_ns > LATE_NS
 
 
-def late_text(late_ns: int | None) -> str:
-    """How late, where that was too late; else empty."""
-    return "" if late_ns is None or late_ns <= LATE_NS else f"the injector itself was up to {late_ns / 1e9:.2f} s late"
+def late_text(late_s: float) -> str:
+    """How late, in seconds, in words."""
+    return f"the injector itself was up to {late_s:.2f} s late"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from understudy.configuration import Config
-from understudy.faults.invariants import INVARIANTS, TIMED
+from understudy.faults.invariants import INVARIANTS
 from understudy.faults.real_time import late_text
 from understudy.faults.suite import Judged, recovered
 
@@ -36,13 +36,7 @@ class Violation(Config):
     invariant: str
     text: str
     late_s: float | None = None
-    """By how much whoever played the scenario was late at worst; null under a virtual clock."""
-
-    @property
-    def excuse(self) -> str:
-        """That lateness, where the invariant is about time and it was too much; else empty."""
-        late_ns = None if self.late_s is None or self.invariant not in TIMED else round(self.late_s * 1e9)
-        return late_text(late_ns)
+    """By how much whoever played the scenario was late at worst, where that may be why; else null."""
 
 
 class Share(Config):
@@ -138,17 +132,15 @@ def _violations(judged: Sequence[Judged]) -> Iterator[Violation]:
 
 
 def _again(report: FaultReport) -> list[str]:
-    """What a report must not be silent about: scenarios that held only when they were played once more."""
+    """What a report must not be silent about: scenarios that were played more than once."""
     if not report.played_again:
         return []
     scenarios = len({violation.scenario for violation in report.played_again})
     counts = Counter(violation.invariant for violation in report.played_again)
     found = ", ".join(f"{name} {count}" for name, count in counts.items())
     worst_s = max(violation.late_s or 0.0 for violation in report.played_again)
-    return _wrapped(
-        f"{scenarios} of {report.scenarios} scenarios had to be played again, for the injector itself was up to "
-        f"{worst_s:.2f} s late; did not hold before: {found}"
-    )
+    line = f"{scenarios} of {report.scenarios} scenarios had to be played again, for {late_text(worst_s)}"
+    return _wrapped(f"{line}; did not hold before: {found}")
 
 
 def _row(kind: str, judged: Sequence[Judged]) -> FaultRow:
@@ -194,7 +186,8 @@ def _listed(report: FaultReport) -> list[str]:
     lines = []
     for violation in report.violations[:_MOST_LISTED]:
         lines += _wrapped(f"VIOLATED {violation.invariant}: {violation.text}")
-        lines += _wrapped(f"  in scenario {violation.name}{'; ' * bool(violation.excuse)}{violation.excuse}")
+        excuse = "" if violation.late_s is None else f"; {late_text(violation.late_s)}"
+        lines += _wrapped(f"  in scenario {violation.name}{excuse}")
     left_out = len(report.violations) - _MOST_LISTED
     lines += [f"and {left_out} more"] if left_out > 0 else []
     numbers = sorted({violation.scenario for violation in report.violations})

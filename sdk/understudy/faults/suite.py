@@ -45,7 +45,7 @@ class Judged:
         stock_published: the same for the stock synchronizer; None where it was not tried.
         stock_recovery_ns: as `recovery_ns`.
         stock_stale: whether it published what is stale: an older sweep after a newer one, or a frozen sensor's.
-        late_ns: as in the record.
+        late_ns: by how much whoever played it was late at worst, where that may be why it is violated; else None.
         dropped: what was violated when it was played before, by somebody who was late.
     """
 
@@ -126,7 +126,6 @@ def judge_record(script: Script, record: Record, margins: Margins, make: Make | 
         None if stock is None else published_share(script, stock),
         None if stock is None else recovery_ns(script, stock, margins),
         stock is not None and bool(nothing_stale(script, stock, margins)),
-        record.late_ns,
     )
 
 
