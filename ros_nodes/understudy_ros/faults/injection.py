@@ -141,7 +141,8 @@ class Injector:
 
     def judged(self, number: int, say: Callable[[str], object] = lambda line: None) -> Judged:
         """Plays a scenario, as long as it takes, and judges what was seen; again when we were late ourselves."""
-        return judge_played(lambda: self._played(self._drawn(number)), OUTSIDE, say)
+        scenario = self._drawn(number)
+        return judge_played(lambda: self._played(scenario), OUTSIDE, say)
 
     def _drawn(self, number: int) -> Scenario:
         return draw_scenario(number, self._contents, self._trial.setting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -33,6 +33,10 @@ class Sample:
     boxes: Boxes | None
     segments: dict[str, Segments]
     doubtful: Boxes | None = None
+
+    def relabeled(self, boxes: Boxes | None, doubtful: Boxes | None = None) -> Sample:
+        """The sample with other labels; what was doubtful about those before goes with them."""
+        return replace(self, boxes=boxes, doubtful=doubtful)
 
 
 class Dataset(Protocol):

@@ -169,11 +169,11 @@ class RelabeledDataset:
         if drive.role != "unlabeled":
             return sample
         if not self.description.made_by:
-            return replace(sample, boxes=None, doubtful=None)
+            return sample.relabeled(None)
         made = self._boxes_of(shown.drive)[shown.index - drive.first]
         assert made.num_points is not None
         sure = made.num_points != NOT_ASKED
-        return replace(sample, boxes=made[sure], doubtful=made[~sure])
+        return sample.relabeled(made[sure], made[~sure])
 
     def place(self, index: int) -> Place:
         """That of the source; a repeated drive counts as another."""

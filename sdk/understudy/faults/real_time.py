@@ -31,20 +31,22 @@ def judge_played(play: Callable[[], tuple[Script, Record]], margins: Margins, sa
     while True:
         script, record = play()
         judged = replace(judge_record(script, record, margins, None), dropped=tuple(dropped))
-        if not may_be_ours(judged, script, record):
+        late_ns = lateness_to_blame(judged, script, record)
+        if late_ns is None:
             return judged
-        judged = replace(judged, late_ns=record.late_ns)
+        judged = replace(judged, late_ns=late_ns)
         if len(dropped) == TRIES - 1:
             return judged
         dropped.append(judged)
-        again = f"played again ({len(dropped) + 1} of {TRIES}), for {late_text((record.late_ns or 0) / 1e9)}"
+        again = f"played again ({len(dropped) + 1} of {TRIES}), for {late_text(late_ns / 1e9)}"
         say(f"{judged.name}: {again}; did not hold: {', '.join(judged.violations)}")
 
 
-def may_be_ours(judged: Judged, script: Script, record: Record) -> bool:
-    """Whether something is violated, and all of it could be because whoever played the scenario was late."""
+def lateness_to_blame(judged: Judged, script: Script, record: Record) -> int | None:
+    """How late whoever played it was, where that may be why all of this is violated; nanoseconds, or None."""
     is_about_time = bool(judged.violations) and judged.violations.keys() <= TIMED and not wrong_results(script, record)
-    return is_about_time and record.late_ns is not None and record.late_ns > LATE_NS
+    is_late = record.late_ns is not None and record.late_ns > LATE_NS
+    return record.late_ns if is_about_time and is_late else None
 
 
 def late_text(late_s: float) -> str:

@@ -46,7 +46,7 @@ class Unlabeled:
 
     def __getitem__(self, index: int) -> Sample:
         """The sample without labels."""
-        return replace(self._dataset[index], boxes=None, segments={}, doubtful=None)
+        return replace(self._dataset[index], boxes=None, segments={}, doubtful=None)  # none of it is looked at
 
     def place(self, index: int) -> Place:
         """That of the data set within.
@@ -91,7 +91,7 @@ class PseudoLabeled:
 
     def __getitem__(self, index: int) -> Sample:
         """The sample with its pseudo-boxes."""
-        return replace(self.dataset[index], boxes=self.boxes[index], doubtful=None)
+        return self.dataset[index].relabeled(self.boxes[index])
 
 
 class Resampling:

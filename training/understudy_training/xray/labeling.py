@@ -106,7 +106,7 @@ class RelabeledFrames:
 
     def __getitem__(self, index: int) -> Sample:
         """The sample with its other boxes."""
-        return replace(self._dataset[index], boxes=self._boxes[index], doubtful=None)
+        return self._dataset[index].relabeled(self._boxes[index])
 
     def place(self, index: int) -> Place:
         """That of the data set."""
